@@ -23,6 +23,7 @@ mod origin;
 mod owed;
 mod software;
 mod system;
+mod token;
 mod version;
 
 pub use self::{
@@ -44,5 +45,6 @@ pub use self::{
     owed::{DamagedKey, Owed, OwedKeys, OwedReason, UNPLACED},
     software::{Software, SoftwareError, SoftwareVersion},
     system::SystemRow,
+    token::{AccessToken, AccessTokenError, AccessTokenId, AccessTokens},
     version::{Dot, Version},
 };

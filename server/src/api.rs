@@ -7,3 +7,4 @@ pub mod namespaces;
 pub mod ops;
 pub mod ratelimit;
 pub mod rls;
+pub mod tokens;

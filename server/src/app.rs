@@ -8,6 +8,7 @@ use kv_core::{
 };
 
 use crate::{
+    access::Gate,
     admission::Admission,
     alarms::{self, AlarmBook, Raised, Snapshot, Verdict},
     drain::Drain,
@@ -27,6 +28,8 @@ pub struct App {
     /// Bounds the long request bodies that are in memory at a time; see
     /// [`crate::http::incoming::long_bodies`].
     pub long_bodies: Admission,
+    /// Who sent a request, and what that permits.
+    pub gate: Gate,
     /// The rate limits and their counters.
     pub rate_limits: Arc<RateLimits>,
     /// The metrics.
@@ -105,6 +108,7 @@ mod tests {
             writes: Writes::new(store.clone(), Duration::ZERO, None),
             long_bodies: long_bodies(),
             store,
+            gate: Gate::default(),
             rate_limits: Arc::new(RateLimits::new(
                 Limiter::builder().memory_bytes(1 << 16).build().unwrap(),
                 NamedLimits::default(),

@@ -8,6 +8,8 @@ mod doctor;
 mod members;
 mod namespace;
 mod status;
+mod token;
+mod trust;
 
 use std::{ffi::OsString, fmt::Display, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
@@ -58,6 +60,7 @@ enum Command {
     /// Create a cluster, invite locations into it, see its status.
     Cluster(cluster::Cluster),
     Doctor(doctor::Doctor),
+    Token(token::Token),
 }
 
 /// The settings of a server, and a file with more of them.
@@ -98,6 +101,7 @@ pub fn run() -> ExitCode {
         ),
         Command::Demo => exit(demo::run(), |_error| false),
         Command::Namespace(command) => exit(namespace::run(command), |_error| false),
+        Command::Token(command) => exit(token::run(command), |_error| false),
         Command::Doctor(command) => exit(doctor::run(command), |_error| false),
         Command::Cluster(command) => exit(cluster::run(command), cluster::CommandError::is_usage),
     }

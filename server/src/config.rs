@@ -6,6 +6,7 @@
 //! | `given` | the texts of flags and variables |
 //! | `value` | how a value is read from a text and from the file |
 //! | `kinds` | the server's own types of values, with their bounds |
+//! | `listeners` | where the server listens |
 //! | `error` | why there is no configuration |
 //!
 //! A flag wins over a variable, a variable over the file, the file over the default.
@@ -13,14 +14,17 @@
 mod error;
 mod given;
 mod kinds;
+mod listeners;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod value;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use self::settings::FileSettings;
+use toml::Spanned;
+
+use self::{listeners::ListenerTable, settings::FileSettings};
 use crate::{
     api::rls::{self, Domains},
     rate_limits::NamedLimits,
@@ -30,6 +34,7 @@ pub use self::{
     error::ConfigError,
     given::{DataAndAddresses, DataOnly, Every, Flags, Given, Selection},
     kinds::{Durability, LogFilter, Number, Size, Span, Title},
+    listeners::ListenerSettings,
     settings::{Group, SETTINGS, Setting, Settings},
     value::{List, Value, ValueError},
 };
@@ -40,6 +45,8 @@ pub use crate::connection::Listen;
 pub struct Config {
     /// The value of every setting.
     pub settings: Settings,
+    /// Where the server listens: at least one.
+    pub listeners: Vec<ListenerSettings>,
     /// Rate limits by name.
     pub rate_limits: NamedLimits,
     /// Limits for Envoy.
@@ -53,8 +60,12 @@ impl Config {
     /// If a file can't be read, or a value is wrong. A wrong value in the file is an error also if a
     /// flag or a variable sets the same setting.
     pub fn load(given: &Given, file: Option<&Path>) -> Result<Config, ConfigError> {
-        let from_file = file.map(read).transpose()?.unwrap_or_default();
+        let Contents { settings: from_file, tables, text } =
+            file.map(read).transpose()?.unwrap_or_default();
         let (settings, rate_limits, domains) = Settings::resolve(given, from_file)?;
+        let line = |key: &str| line_of(&text, key);
+        let in_file = file.map(|path| listeners::File { path, line: &line, tables });
+        let listeners = listeners::resolve(given, &settings, in_file)?;
         let max_limits = usize::try_from(settings.max_limits.get()).unwrap_or(usize::MAX);
         let named = rate_limits.0.len();
         if named > max_limits {
@@ -66,21 +77,43 @@ impl Config {
             algorithm: settings.rls_algorithm,
             max_limits: max_limits - named,
         })?;
-        Ok(Config { settings, rate_limits, rls })
+        Ok(Config { settings, listeners, rate_limits, rls })
     }
 }
 
+/// The contents of a file.
+#[derive(Debug, Default)]
+struct Contents {
+    /// The settings, and what only a file has.
+    settings: FileSettings,
+    /// The tables of listeners, each with its line.
+    tables: Vec<(usize, ListenerTable)>,
+    /// All of it.
+    text: String,
+}
+
 /// Reads the file of `--config`.
-fn read(path: &Path) -> Result<FileSettings, ConfigError> {
+fn read(path: &Path) -> Result<Contents, ConfigError> {
     let text = fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let before = text.get(..start).unwrap_or(&text);
-        ConfigError::Wrong {
-            path: path.to_owned(),
-            line: before.matches('\n').count() + 1,
-            message: error.message().to_owned(),
-        }
-    })
+    let mut settings: FileSettings = toml::from_str(&text).map_err(|error| ConfigError::Wrong {
+        path: path.to_owned(),
+        line: line_at(&text, error.span().map_or(0, |span| span.start)),
+        message: error.message().to_owned(),
+    })?;
+    let tables = std::mem::take(&mut settings.listener).into_iter();
+    let tables =
+        tables.map(|table| (line_at(&text, table.span().start), table.into_inner())).collect();
+    Ok(Contents { settings, tables, text })
+}
+
+/// The line, from 1, of a place in a text.
+fn line_at(text: &str, start: usize) -> usize {
+    text.get(..start).unwrap_or(text).matches('\n').count() + 1
+}
+
+/// The line of a key of a file, if it has it.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let keys: BTreeMap<String, Spanned<toml::Value>> = toml::from_str(text).ok()?;
+    keys.get(key).map(|value| line_at(text, value.span().start))
 }

@@ -6,6 +6,8 @@
 //! | a connection without a request; or with the beginning of one, sent behind a request in progress, or of a later one in HTTP/2 | `idle-timeout`, 75 s | it is closed |
 //! | bytes of a request's body arrive | `body-timeout`, 30 s | 408, and the connection is closed |
 //! | the client reads a response | `response-timeout`, 30 s | the connection is closed |
+//! | a TLS handshake is done, the wait for its turn included | `header-timeout`, 10 s | the connection is closed |
+//! | TLS handshakes at a time | none: a tenth of `max-connections` | more wait for their turn |
 //! | connections at a time | `max-connections`, 10,000 | more wait in the system's queue until one ends |
 //! | bytes of a request's head | `max-header-size`, 64 KiB | 431, and the connection is closed |
 //! | headers of a request, in HTTP/1 | none: 100 | 431, and the connection is closed |
@@ -21,6 +23,7 @@
 
 mod activity;
 mod answer;
+mod entrance;
 mod head;
 mod limits;
 mod listen;
@@ -39,14 +42,21 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    access::Client,
     admission::{Admission, Permit},
     app::App,
     router::Router,
 };
 
-use self::{activity::Activity, listener::Socket, stream::Observed};
+use self::{
+    activity::Activity,
+    entrance::{HandshakeError, Opened, open},
+    listener::Socket,
+    stream::Observed,
+};
 
 pub use self::{
+    entrance::Entrance,
     limits::Limits,
     listen::{Listen, ListenError},
     listener::{BindError, Listener, SocketFile},
@@ -73,6 +83,8 @@ struct Site {
     limits: Limits,
     /// hyper's configuration, for both versions of HTTP.
     http: auto::Builder<TokioExecutor>,
+    /// Bounds the TLS handshakes in progress.
+    handshakes: Admission,
 }
 
 /// Accepts connections and serves them.
@@ -100,9 +112,11 @@ impl Server {
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
             .max_send_buf_size(HTTP2_SEND_BUFFER);
         let connections = NonZeroUsize::try_from(limits.connections).unwrap_or(NonZeroUsize::MAX);
+        let handshakes = NonZeroUsize::new(connections.get() / 10).unwrap_or(NonZeroUsize::MIN);
+        let handshakes = Admission::new(handshakes, limits.header);
         let router = Arc::new(router);
         Server {
-            site: Arc::new(Site { router, limits, http }),
+            site: Arc::new(Site { router, limits, http, handshakes }),
             admission: Admission::patient(connections),
             open: TaskTracker::new(),
         }
@@ -110,7 +124,7 @@ impl Server {
 
     /// Accepts connections until the drain closes. Then the listener is gone, and the open connections
     /// end with their requests.
-    pub async fn accept(&self, listener: Listener) {
+    pub async fn accept(&self, entrance: Entrance) {
         let drain = &self.app().drain;
         let mut is_failing = false;
         let mut is_full = false;
@@ -119,12 +133,12 @@ impl Server {
             let accepted = tokio::select! {
                 biased;
                 () = drain.closing() => return,
-                accepted = self.next(&listener) => accepted,
+                accepted = self.next(&entrance.listener) => accepted,
             };
             match accepted {
                 Ok((socket, permit)) => {
                     is_failing = false;
-                    self.spawn(socket, permit);
+                    self.spawn(&entrance, socket, permit);
                 }
                 // The client caused it, and it concerns this connection only.
                 Err(error) if is_of_one_connection(&error) => {}
@@ -179,12 +193,31 @@ impl Server {
     }
 
     /// Serves a connection in a task of its own.
-    fn spawn(&self, socket: Socket, permit: Permit) {
+    fn spawn(&self, entrance: &Entrance, socket: Socket, permit: Permit) {
         let site = Arc::clone(&self.site);
-        match socket {
-            Socket::Tcp(stream) => self.open.spawn(serve(site, stream, permit)),
-            Socket::Unix(stream) => self.open.spawn(serve(site, stream, permit)),
-        };
+        let (tls, client) = (entrance.tls.clone(), entrance.client(&socket));
+        self.open.spawn(async move {
+            let connections = site.router.app().metrics.connections();
+            connections.opened();
+            let opened = tokio::select! {
+                biased;
+                opened = open(socket, tls.as_deref(), &site.handshakes, &site.limits) => opened,
+                () = site.router.app().drain.closing() => Err(HandshakeError::Draining),
+            };
+            match opened {
+                Ok(Opened::Plain(stream)) => serve(&site, stream, client).await,
+                Ok(Opened::Unix(stream)) => serve(&site, stream, client).await,
+                Ok(Opened::Tls(stream)) => serve(&site, *stream, client).await,
+                Err(error) => {
+                    tracing::debug!(%error, "a connection ended before its first request");
+                    if matches!(error, HandshakeError::TooSlow) {
+                        connections.cut("header-timeout");
+                    }
+                }
+            }
+            connections.closed();
+            drop(permit);
+        });
     }
 }
 
@@ -195,21 +228,18 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 }
 
 /// Serves one connection to its end.
-async fn serve<S>(site: Arc<Site>, stream: S, permit: Permit)
+async fn serve<S>(site: &Site, stream: S, client: Client)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let app = Arc::clone(site.router.app());
-    app.metrics.connections().opened();
+    let app = site.router.app();
     let activity = Arc::new(Activity::default());
     let stream =
         TokioIo::new(Observed::new(stream, Arc::clone(&activity), site.limits.header_bytes));
     let service =
-        answer::service(Arc::clone(&site.router), site.limits.body, Arc::clone(&activity));
+        answer::service(Arc::clone(&site.router), client, site.limits.body, Arc::clone(&activity));
     let connection = site.http.serve_connection(stream, service);
-    if let Err(error) = watch::over(connection, &site.limits, &activity, &app).await {
+    if let Err(error) = watch::over(connection, &site.limits, &activity, app).await {
         tracing::debug!(error, "a connection broke");
     }
-    app.metrics.connections().closed();
-    drop(permit);
 }

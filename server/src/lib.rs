@@ -7,6 +7,8 @@
 //! | [`serve`] | wiring: store, listener, signals, drain |
 //! | [`threads`] | how many threads serve |
 //! | [`connection`] | connections and their bounds in time, number and size |
+//! | [`tls`] | the certificates of listeners |
+//! | [`access`] | what a client may use |
 //! | [`router`] | which API a request goes to |
 //! | [`api`] | one module per protocol: what a request means, and the response |
 //! | [`http`] | what the APIs share of HTTP: bodies, JSON, forms, replies, streams |
@@ -25,6 +27,7 @@
 //! A request goes down this table and its response comes up. An API knows the store and HTTP; it
 //! knows no socket, no timer and no other API.
 
+pub mod access;
 pub mod admission;
 pub mod alarms;
 pub mod api;
@@ -45,4 +48,5 @@ pub mod router;
 pub mod serve;
 mod signals;
 pub mod threads;
+pub mod tls;
 pub mod writes;

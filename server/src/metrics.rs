@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 
+mod access;
 mod alarms;
 mod cluster;
 mod connections;
@@ -17,6 +18,7 @@ mod store;
 
 use crate::alarms::AlarmKind;
 
+pub use access::AccessMetrics;
 pub use cluster::ClusterGauges;
 pub use connections::ConnectionMetrics;
 pub use limits::{Denied, LimitGauges, LimitMetrics, Tallies, Tally};
@@ -33,6 +35,8 @@ pub struct Metrics {
     requests: RequestMetrics,
     /// Connections.
     connections: ConnectionMetrics,
+    /// Access.
+    access: AccessMetrics,
     /// The store.
     store: store::StoreMetrics,
     /// Rate limits of all APIs.
@@ -71,6 +75,7 @@ impl Metrics {
         Metrics {
             requests: RequestMetrics::new(&registry),
             connections: ConnectionMetrics::new(&registry),
+            access: AccessMetrics::new(&registry),
             store: store::StoreMetrics::new(&registry),
             limits: LimitMetrics::new(&registry),
             rls: RlsMetrics::new(&registry),
@@ -89,6 +94,12 @@ impl Metrics {
     #[must_use]
     pub fn connections(&self) -> &ConnectionMetrics {
         &self.connections
+    }
+
+    /// The metrics of access.
+    #[must_use]
+    pub fn access(&self) -> &AccessMetrics {
+        &self.access
     }
 
     /// The metrics of rate limits.

@@ -4,6 +4,8 @@
 //! before it, because `//`, `..` and `%2F` are parts of keys. (axum and matchit decode path parameters,
 //! which is why only the few fixed routes use them.)
 
+mod access;
+
 use std::{borrow::Cow, sync::Arc};
 
 use hyper::{
@@ -14,10 +16,12 @@ use percent_encoding::percent_decode_str;
 use tower::ServiceExt as _;
 
 use crate::{
+    access::{ApiName, Apis, Client, Grant},
     api::{
         binding::{self, target::Target},
         cluster, doctor, namespaces, ops, ratelimit,
         rls::{self, Rls},
+        tokens,
     },
     app::App,
     http::{Body, RequestBody, problem::Problem, reply},
@@ -52,6 +56,7 @@ impl Router {
             .merge(namespaces::routes())
             .merge(cluster::routes())
             .merge(doctor::routes())
+            .merge(tokens::routes())
             .method_not_allowed_fallback(async |method: Method, uri: Uri| {
                 let sentence = format!("this path has no method {method}");
                 nothing(&uri, StatusCode::METHOD_NOT_ALLOWED, sentence)
@@ -67,8 +72,12 @@ impl Router {
         &self.app
     }
 
-    /// Responds to a request, and reports which API did.
-    pub async fn answer(&self, request: Request<RequestBody>) -> (Api, Response<Body>) {
+    /// Responds to a request of this client, and reports which API did.
+    pub async fn answer(
+        &self,
+        request: Request<RequestBody>,
+        client: &Client,
+    ) -> (Api, Response<Body>) {
         let headers = request.headers();
         if headers.contains_key(ORIGIN) {
             return (Api::None, reply::text(StatusCode::FORBIDDEN, NO_PAGES));
@@ -76,27 +85,34 @@ impl Router {
         if !request.uri().path().starts_with('/') {
             return (Api::None, reply::text(StatusCode::BAD_REQUEST, NO_PATH));
         }
+        let api = api_of(&request);
+        if !client.apis().serve(api) {
+            return (Api::None, elsewhere(request, api, client.apis()).await);
+        }
+        let (grant, request) = match access::admit(&self.app, request, api, client).await {
+            Ok(admitted) => admitted,
+            Err(refusal) => return (Api::None, refusal),
+        };
+        let headers = request.headers();
         if let Some(namespace) = headers.get(&NAMESPACE).cloned() {
             if headers.get_all(&NAMESPACE).iter().nth(1).is_some() {
                 return (Api::None, reply::text(StatusCode::BAD_REQUEST, TWO_NAMESPACES));
             }
-            return (Api::Binding, self.by_header(request, &namespace).await);
+            return (Api::Binding, self.by_header(request, &namespace, &grant).await);
         }
         if let Some(rest) = request.uri().path().strip_prefix(BINDING) {
             let segment = rest.split('/').next().unwrap_or(rest);
             let end = BINDING.len() + segment.len();
-            return (Api::Binding, self.by_path(request, end).await);
+            return (Api::Binding, self.by_path(request, end, &grant).await);
         }
-        if request.uri().path() == ratelimit::PATH {
-            return (Api::Ratelimit, ratelimit::serve(&self.app, request).await);
-        }
-        if rls::is_here(request.uri().path()) {
-            return (Api::Rls, rls::serve(&self.app, &self.rls, request).await);
-        }
-        let api = api_of(request.uri().path());
-        let response = match self.fixed.clone().oneshot(request).await {
-            Ok(response) => response.map(Body::new),
-            Err(never) => match never {},
+        let response = match api {
+            Api::Ratelimit => ratelimit::serve(&self.app, &grant, request).await,
+            Api::Rls => rls::serve(&self.app, &self.rls, &grant, request).await,
+            Api::None => nothing(request.uri(), StatusCode::NOT_FOUND, NO_API.into()),
+            _ => match self.fixed.clone().oneshot(request).await {
+                Ok(response) => response.map(Body::new),
+                Err(never) => match never {},
+            },
         };
         (api, response)
     }
@@ -106,17 +122,27 @@ impl Router {
         &self,
         request: Request<RequestBody>,
         namespace: &HeaderValue,
+        grant: &Grant,
     ) -> Response<Body> {
         let Ok(namespace) = str::from_utf8(namespace.as_bytes()) else {
             let sentence = "the header Waypost-Namespace is not UTF-8";
             return reply::text(StatusCode::BAD_REQUEST, sentence);
+        };
+        let request = match access::admit_to(&self.app, request, namespace, grant).await {
+            Ok(request) => request,
+            Err(refusal) => return refusal,
         };
         let target = Target::whole(request.uri());
         binding::serve(&self.app, request, namespace, target).await
     }
 
     /// `end` is the end of the namespace's segment in the raw path.
-    async fn by_path(&self, request: Request<RequestBody>, end: usize) -> Response<Body> {
+    async fn by_path(
+        &self,
+        request: Request<RequestBody>,
+        end: usize,
+        grant: &Grant,
+    ) -> Response<Body> {
         let prefix = &request.uri().path()[..end];
         let namespace = match percent_decode_str(&prefix[BINDING.len()..]).decode_utf8() {
             Ok(Cow::Borrowed("")) => return reply::text(StatusCode::NOT_FOUND, NO_NAMESPACE),
@@ -126,6 +152,11 @@ impl Router {
                 return reply::text(StatusCode::BAD_REQUEST, sentence);
             }
         };
+        let request = match access::admit_to(&self.app, request, &namespace, grant).await {
+            Ok(request) => request,
+            Err(refusal) => return refusal,
+        };
+        let prefix = &request.uri().path()[..end];
         if request.headers().contains_key(&PROXIED_URL) || is_proxy_session(&request) {
             return binding::serve_proxied(&self.app, request, &namespace).await;
         }
@@ -145,26 +176,53 @@ fn is_proxy_session(request: &Request<RequestBody>) -> bool {
 
 /// The response of a path or method that does not exist, in the form of its API.
 fn nothing(uri: &Uri, status: StatusCode, sentence: String) -> Response<Body> {
-    match api_of(uri.path()) {
-        Api::Namespaces | Api::Cluster | Api::Doctor => Problem::response(status, sentence),
+    match api_of_path(uri.path()) {
+        Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens => {
+            Problem::response(status, sentence)
+        }
         _ => reply::text(status, sentence),
     }
 }
 
-/// The API of a path with a fixed route.
-fn api_of(path: &str) -> Api {
+/// The response of an API that the listener does not serve.
+async fn elsewhere(request: Request<RequestBody>, api: Api, apis: Apis) -> Response<Body> {
+    let name = ApiName::of(api).map_or("", ApiName::as_str);
+    let error = format!(
+        "this listener does not serve the API {name}, only {apis}: use another listener, or add it to the `apis` of \
+         this one"
+    );
+    match api {
+        Api::Rls => Problem::response(StatusCode::NOT_FOUND, error),
+        _ => access::refused(request, api, StatusCode::NOT_FOUND, error).await,
+    }
+}
+
+/// The API of a request.
+fn api_of(request: &Request<RequestBody>) -> Api {
+    if request.headers().contains_key(&NAMESPACE) {
+        return Api::Binding;
+    }
+    api_of_path(request.uri().path())
+}
+
+/// The API of a path, for a request that names no namespace in a header.
+fn api_of_path(path: &str) -> Api {
     match path {
+        _ if path.starts_with(BINDING) => Api::Binding,
+        ratelimit::PATH => Api::Ratelimit,
+        _ if rls::is_here(path) => Api::Rls,
         "/healthz" | "/readyz" | "/metrics" => Api::Ops,
         _ if path.starts_with("/v1/namespaces") => Api::Namespaces,
         _ if path.starts_with("/v1/cluster") => Api::Cluster,
         "/v1/doctor" => Api::Doctor,
+        _ if path.starts_with("/v1/tokens") => Api::Tokens,
         _ => Api::None,
     }
 }
 
 /// The refusal of a browser's request.
 const NO_PAGES: &str = "requests of web pages (with an Origin header) are refused: \
-    this server has no tokens yet that would tell them from yours";
+    they could use whatever this machine may use";
 
 /// The refusal of a target without a path.
 const NO_PATH: &str = "the target of a request is a path, which begins with /, or a whole URL";
@@ -177,5 +235,5 @@ const NO_NAMESPACE: &str = "the path names no namespace: use /binding/NAMESPACE/
 
 /// The response to a path that no API has.
 const NO_API: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \
-    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; the cluster at /v1/cluster; rate limits at /ratelimit; \
+    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; the cluster at /v1/cluster; rate limits at /ratelimit; tokens at /v1/tokens; \
     see also /healthz, /readyz, /metrics";

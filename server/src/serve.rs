@@ -3,26 +3,28 @@
 //! | module | contents |
 //! |---|---|
 //! | `error` | why a server did not start, or did not stop cleanly |
+//! | `entrances` | the listeners, and their certificates |
 //! | `store` | the store and the rate limits: opened, saved, closed |
 //! | `replication` | the server's part in a cluster |
 //! | `renewal` | keeps the location's certificate valid |
 //! | `watch` | logs alarms, and reports them to the other locations |
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use kv_core::{MemberId, Store};
 use tokio::{
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
 
 use crate::{
+    access::{ApiName, Apis, Gate},
     alarms::AlarmBook,
     api::rls::Rls,
     app::App,
     cluster::Location,
     config::{Config, Settings},
-    connection::{Listen, Listener, Server},
+    connection::{Entrance, Listen, Server},
     drain::Drain,
     http::incoming::long_bodies,
     metrics::Metrics,
@@ -31,6 +33,7 @@ use crate::{
     writes::Writes,
 };
 
+mod entrances;
 mod error;
 mod hand_over;
 mod renewal;
@@ -40,7 +43,7 @@ mod store;
 mod tests;
 mod watch;
 
-pub use self::error::ServeError;
+pub use self::{entrances::Certificates, error::ServeError};
 use self::{
     replication::Replication,
     store::{OpenStore, wait_for_close},
@@ -69,23 +72,31 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         }
     }
     let location = replication::load(&config.settings.data)?;
-    let listener = Listener::bind(&config.settings.listen)?;
-    let address = listener.address()?;
+    let gate = entrances::gate(&config.settings)?;
+    let entrances = entrances::bind(&config.listeners)?;
     let metrics = Arc::new(Metrics::new());
     let member = location.as_ref().map(|location| location.descriptor.member);
     let opened = open(&config, member, &metrics, &mut signals).await?;
     let Some(opened) = opened else { return Ok(()) };
+    let store = &opened.store;
+    if let Err(error) = entrances::check_tokens(&config, &entrances, &gate, store, member.is_some())
+    {
+        opened.close().await?;
+        return Err(error);
+    }
     let Running { opened, replication, app, rls, watching } =
-        start(&config, location, opened, metrics).await?;
+        start(&config, location, opened, (gate, metrics)).await?;
 
     raise_file_limit(config.settings.max_connections.get());
     let limits = config.settings.connection_limits();
     let server = Arc::new(Server::new(Router::new(Arc::clone(&app), rls), limits));
-    let accepting = tokio::spawn({
+    log_start(&config.settings, &entrances, &opened.store)?;
+    let following = tokio::spawn(Certificates::of(&entrances).follow());
+    let mut accepting = JoinSet::new();
+    for entrance in entrances {
         let server = Arc::clone(&server);
-        async move { server.accept(listener).await }
-    });
-    log_start(&config.settings, &address, &opened.store);
+        accepting.spawn(async move { server.accept(entrance).await });
+    }
 
     let name = signals.next().await;
     tracing::info!(
@@ -106,8 +117,11 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         }
     };
     app.drain.close();
-    accepting.await?;
+    while let Some(ended) = accepting.join_next().await {
+        ended?;
+    }
     watching.abort();
+    following.abort();
     if let Some(replication) = replication {
         replication.stop().await;
     }
@@ -169,7 +183,7 @@ async fn start(
     config: &Config,
     location: Option<Location>,
     opened: OpenStore,
-    metrics: Arc<Metrics>,
+    (gate, metrics): (Gate, Arc<Metrics>),
 ) -> Result<Running, ServeError> {
     let store = &opened.store;
     let replication = match &location {
@@ -193,6 +207,7 @@ async fn start(
         writes: Writes::new(store.clone(), settings.queue_wait.get(), membership.clone()),
         long_bodies: long_bodies(),
         store: store.clone(),
+        gate,
         rate_limits: Arc::clone(&opened.rate_limits),
         metrics,
         membership,
@@ -204,16 +219,36 @@ async fn start(
 }
 
 /// Logs where the server listens, and what to do next.
-fn log_start(settings: &Settings, address: &Listen, store: &Store) {
+fn log_start(settings: &Settings, entrances: &[Entrance], store: &Store) -> io::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let data = settings.data.display();
-    tracing::info!("waypost {version} listens on {address}, data in {data}");
-    let is_default = *address == Listen::default();
-    let server = if is_default { String::new() } else { format!(" --server {address}") };
-    let curl = match address {
-        Listen::Tcp(_) => format!("curl {address}"),
-        Listen::Unix(path) => format!("curl --unix-socket {} http://localhost", path.display()),
-    };
+    for entrance in entrances {
+        let (url, apis) = (entrance.url()?, entrance.apis);
+        if apis == Apis::ALL {
+            tracing::info!("waypost {version} listens on {url}, data in {data}");
+        } else {
+            tracing::info!("waypost {version} listens on {url}, data in {data}, for {apis} only");
+        }
+    }
+    let serves = |name| entrances.iter().find(|entrance| entrance.apis.has(name));
+    if let Some(entrance) = serves(ApiName::Admin) {
+        log_namespaces(&entrance.url()?, store);
+    }
+    if let Some(entrance) = serves(ApiName::Binding) {
+        let curl = match entrance.listener.address()? {
+            Listen::Tcp(_) => format!("curl {}", entrance.url()?),
+            Listen::Unix(path) => format!("curl --unix-socket {} http://localhost", path.display()),
+        };
+        let url = format!("{curl}/binding/TITLE/KEY");
+        tracing::info!("put a value: `{url} -T FILE`; get it: `{url}`");
+    }
+    Ok(())
+}
+
+/// Logs what namespaces there are, and how to create one through the listener at this URL.
+fn log_namespaces(url: &str, store: &Store) {
+    let is_default = url == Listen::default().to_string();
+    let server = if is_default { String::new() } else { format!(" --server {url}") };
     let namespaces = store.namespaces();
     match namespaces.iter().next().map(|namespace| &namespace.title) {
         None => tracing::info!(
@@ -222,8 +257,6 @@ fn log_start(settings: &Settings, address: &Listen, store: &Store) {
         Some(_) if namespaces.len() > 1 => tracing::info!("{} namespaces", namespaces.len()),
         Some(title) => tracing::info!("one namespace: {title}"),
     }
-    let url = format!("{curl}/binding/TITLE/KEY");
-    tracing::info!("put a value: `{url} -T FILE`; get it: `{url}`");
 }
 
 /// Announces the stop, then waits until no request runs, or for as long as the settings allow.

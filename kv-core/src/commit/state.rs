@@ -16,9 +16,9 @@ use crate::{
         Vector, decode_head, split_entry,
     },
     types::{
-        BodyId, Clock, Dot, FeaturesInUse, Hlc, JoinedRow, Key, MemberId, Members, NamespaceId,
-        Namespaces, OriginEntry, OriginId, OriginInfo, OriginRegistry, Owed, OwedKeys, OwedReason,
-        SystemRow, UNPLACED, VersionVector,
+        AccessToken, AccessTokens, BodyId, Clock, Dot, FeaturesInUse, Hlc, JoinedRow, Key,
+        MemberId, Members, NamespaceId, Namespaces, OriginEntry, OriginId, OriginInfo,
+        OriginRegistry, Owed, OwedKeys, OwedReason, SystemRow, UNPLACED, VersionVector,
     },
     view::{Damage, View},
 };
@@ -57,6 +57,8 @@ pub(super) struct State {
     pub(super) namespaces: Arc<Namespaces>,
     /// All members, removed ones included.
     pub(super) members: Arc<Members>,
+    /// All access tokens, revoked ones included.
+    pub(super) tokens: Arc<AccessTokens>,
     /// The features in use.
     pub(super) features: Arc<FeaturesInUse>,
     /// The keys whose rows can't be read here, although the vector counts them.
@@ -141,6 +143,7 @@ impl State {
             collected_upto,
             namespaces: Arc::new(system.namespaces),
             members: Arc::new(system.members),
+            tokens: Arc::new(system.tokens),
             registry: Arc::new(system.registry),
             owed: Arc::new(owed),
             features: Arc::new(optional_row::<InUse>(snapshot)?.unwrap_or_default()),
@@ -173,6 +176,7 @@ impl State {
             origins: Arc::clone(&self.origins),
             namespaces: Arc::clone(&self.namespaces),
             members: Arc::clone(&self.members),
+            tokens: Arc::clone(&self.tokens),
             registry: Arc::clone(&self.registry),
             member: self.member,
             own: self.own,
@@ -269,9 +273,10 @@ struct System {
     namespaces: Namespaces,
     members: Members,
     registry: OriginRegistry,
+    tokens: AccessTokens,
 }
 
-/// Reads the rows of the system namespace: namespaces, members and origins. Rows that this program does not understand
+/// Reads the rows of the system namespace: namespaces, members, origins and tokens. Rows that this program does not understand
 /// stay as they are. A damaged one is owed: a store that did not open for it could not fetch it from its peers. What a
 /// damaged opening row contained is known from that of its partner. The opening row of an origin that is counted is
 /// owed too if it is not under its key: a bit of the key may have flipped.
@@ -281,12 +286,13 @@ fn load_system(
     owed: &mut OwedKeys,
 ) -> Result<System, OpenError> {
     let (mut namespaces, mut members, mut entries) = (Vec::new(), Vec::new(), Vec::new());
-    let mut unopened = BTreeSet::new();
+    let (mut unopened, mut tokens) = (BTreeSet::new(), AccessTokens::default());
     visit_prefix(snapshot, Table::Entries, &NamespaceId::SYSTEM.0, &mut |key, row| {
         match read_system(key, row, origins) {
             Ok((SystemRow::Namespace(id), row)) => namespaces.push((id, row)),
             Ok((SystemRow::Member(member), _)) => members.push(member),
             Ok((SystemRow::Origin(entry), _)) => entries.push(entry),
+            Ok((SystemRow::Token(id, token), _)) => tokens.insert(id, token),
             Ok((SystemRow::Unknown, _)) => {}
             Err(error) => {
                 tracing::error!(
@@ -296,6 +302,9 @@ fn load_system(
                 let name = split_entry(key).ok().and_then(|(_, name)| Key::new(name).ok());
                 if let Some(name) = name {
                     unopened.extend(OriginInfo::id_of(&name));
+                    if let Some(id) = AccessToken::id_of(&name) {
+                        tokens.insert(id, None);
+                    }
                     owe_system(owed, name);
                 }
             }
@@ -319,6 +328,7 @@ fn load_system(
         namespaces: namespaces.collect(),
         members: members.into_iter().collect(),
         registry,
+        tokens,
     })
 }
 

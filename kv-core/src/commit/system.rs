@@ -199,6 +199,9 @@ impl<S: Snapshot> Transaction<'_, S> {
             SystemRow::Namespace(id) => self.register(id, row),
             SystemRow::Member(member) => Arc::make_mut(&mut self.state.members).insert(member),
             SystemRow::Origin(entry) => self.register_origin(entry),
+            SystemRow::Token(id, token) => {
+                Arc::make_mut(&mut self.state.tokens).insert(id, token);
+            }
             SystemRow::Unknown => {}
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     options::Options,
     places::Places,
     published::Published,
-    types::{MemberId, Namespaces, OriginId},
+    types::{AccessTokens, MemberId, Namespaces, OriginId},
     view::View,
     writer::{Message, SharedWithWriter, Writer},
 };
@@ -180,6 +180,12 @@ impl Store {
     #[must_use]
     pub fn namespaces(&self) -> Arc<Namespaces> {
         Arc::clone(self.shared.published.load().namespaces())
+    }
+
+    /// Returns the access tokens as of now, revoked and expired ones included.
+    #[must_use]
+    pub fn tokens(&self) -> Arc<AccessTokens> {
+        Arc::clone(self.shared.published.load().tokens())
     }
 
     /// Returns the location that the store belongs to, see [`Options::member`].

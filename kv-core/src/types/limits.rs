@@ -40,6 +40,12 @@ pub const MAX_ADDRESSES: usize = 8;
 /// The longest address of a location, in bytes.
 pub const MAX_ADDRESS_BYTES: usize = 270;
 
+/// The longest text of what an access token permits, in bytes.
+pub const MAX_SCOPES_BYTES: usize = 3072;
+
+/// The longest description of an access token, in bytes of UTF-8.
+pub const MAX_DESCRIPTION_BYTES: usize = 256;
+
 /// The longest version of a location's program, in bytes.
 pub const MAX_SOFTWARE_BYTES: usize = 64;
 

@@ -1,7 +1,12 @@
 //! The rows of the system namespace, as this program understands them.
 
 use super::{
-    id::NamespaceId, joined::JoinedRow, member::Member, namespace::Namespace, origin::OriginEntry,
+    id::NamespaceId,
+    joined::JoinedRow,
+    member::Member,
+    namespace::Namespace,
+    origin::OriginEntry,
+    token::{AccessToken, AccessTokenId},
 };
 
 /// A row of the system namespace. Its key names its kind.
@@ -13,6 +18,8 @@ pub enum SystemRow {
     Member(Member),
     /// An origin that was opened or closed: its key begins with `o` or `c`.
     Origin(OriginEntry),
+    /// An access token: its key is `t` and the id. None if this program does not understand it.
+    Token(AccessTokenId, Option<AccessToken>),
     /// A row that a newer program wrote, or a member that this program does not understand. It is stored, joined and
     /// passed on like any other.
     Unknown,
@@ -27,6 +34,9 @@ impl SystemRow {
         }
         if OriginEntry::is_key(key) {
             return OriginEntry::of(key, row).map_or(SystemRow::Unknown, SystemRow::Origin);
+        }
+        if let Some(id) = AccessToken::id_of(key) {
+            return SystemRow::Token(id, AccessToken::of(id, row));
         }
         Namespace::id_of(key).map_or(SystemRow::Unknown, SystemRow::Namespace)
     }

@@ -14,8 +14,8 @@ use crate::{
     error::ReadError,
     tables::{self, EntryKey, LocalParts, Origins, Part, Place, decode_entry, split_entry},
     types::{
-        BodyId, Dot, FeaturesInUse, Found, Hlc, LocalName, MemberId, Members, NamespaceId,
-        Namespaces, OriginId, OriginRegistry, OwedKeys, VersionVector,
+        AccessTokens, BodyId, Dot, FeaturesInUse, Found, Hlc, LocalName, MemberId, Members,
+        NamespaceId, Namespaces, OriginId, OriginRegistry, OwedKeys, VersionVector,
     },
 };
 
@@ -30,6 +30,8 @@ pub struct View<S> {
     pub(crate) namespaces: Arc<Namespaces>,
     /// All members, removed ones included.
     pub(crate) members: Arc<Members>,
+    /// All access tokens, revoked ones included.
+    pub(crate) tokens: Arc<AccessTokens>,
     /// The features in use.
     pub(crate) features: Arc<FeaturesInUse>,
     /// The origins whose opening rows are here.
@@ -66,6 +68,12 @@ impl<S: Snapshot> View<S> {
     #[must_use]
     pub fn members(&self) -> &Arc<Members> {
         &self.members
+    }
+
+    /// The access tokens, revoked and expired ones included.
+    #[must_use]
+    pub fn tokens(&self) -> &Arc<AccessTokens> {
+        &self.tokens
     }
 
     /// The features that every member has, or had when they came into use.

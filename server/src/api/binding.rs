@@ -17,7 +17,8 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response, request::Parts};
+use http::{Method, Request, Response, StatusCode, header::EXPECT, request::Parts};
+use http_body::Body as _;
 use kv_core::{Key, NamespaceId, Operation, Store, WriteError, limits::MAX_VALUE_BYTES};
 
 use crate::{
@@ -72,6 +73,25 @@ pub async fn serve_proxied(
         Ok(target) => run(app, &parts, body, namespace, &call(&parts, &target, true)).await,
         Err(refusal) => refusal.into_response(true),
     }
+}
+
+/// Responds to a call that does not come to its namespace, with this status. A runtime takes a 404 for a
+/// key without a value, so it receives 400 instead.
+pub async fn refuse(
+    request: Request<RequestBody>,
+    status: StatusCode,
+    text: String,
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let target = Target::whole(&parts.uri);
+    let call = call(&parts, &target, parts.headers.contains_key(proxied::URL));
+    let is_misread = status == StatusCode::NOT_FOUND && call.is_from_runtime();
+    let status = if is_misread { StatusCode::BAD_REQUEST } else { status };
+    // A client that waits for permission to send its body does not send it.
+    let is_waiting = parts.headers.contains_key(EXPECT) && !body.is_end_stream();
+    let mut body = Incoming::new(body, &parts.headers);
+    let close = is_waiting || !body.discard(MAX_DISCARDED_BYTES).await;
+    Refusal { close, ..Refusal::new(status, text) }.into_response(call.reads_refusals())
 }
 
 /// Returns the parts of a call that its handlers read.
@@ -174,6 +194,6 @@ where
     task.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a read panicked");
         let text = "The server failed to answer; its log says why.";
-        Err(Refusal::new(http::StatusCode::INTERNAL_SERVER_ERROR, text))
+        Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text))
     })
 }

@@ -23,12 +23,15 @@ use crate::{
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
+/// The path of the metrics, which alone need a token.
+pub(crate) const METRICS: &str = "/metrics";
+
 /// The routes of this API.
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/healthz", get(async || reply::text(StatusCode::OK, "alive")))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+        .route(METRICS, get(metrics))
 }
 
 /// `GET /readyz`.

@@ -45,7 +45,8 @@
 //! (draft-ietf-httpapi-ratelimit-headers), under the name of the limit, or `"default"` if it has none.
 //! In a batch, repeated names are numbered (`"default-2"`), so that each item has a policy of its own.
 //!
-//! An invalid request receives 400 and `{"error":"a sentence"}`, a body over 64 KiB 413.
+//! An invalid request receives 400 and `{"error":"a sentence"}`, a body over 64 KiB 413, and one whose token does not
+//! permit its namespace 403.
 
 use std::collections::{HashMap, HashSet};
 
@@ -56,6 +57,7 @@ use hyper::{
 use ratelimit::headers;
 
 use crate::{
+    access::Grant,
     app::App,
     http::{
         Body, RequestBody,
@@ -90,20 +92,20 @@ const MAX_BODY_BYTES: usize = 64 << 10;
 const MAX_DISCARDED_BYTES: u64 = 1 << 20;
 
 /// Responds to a request.
-pub async fn serve(app: &App, request: Request<RequestBody>) -> Response<Body> {
+pub async fn serve(app: &App, grant: &Grant, request: Request<RequestBody>) -> Response<Body> {
     let rates = &app.rate_limits;
     let query = request.uri().query().unwrap_or_default();
     match *request.method() {
         Method::POST => match query::form(query) {
             Ok(form) => {
                 let (head, body) = request.into_parts();
-                post(rates, form, Incoming::new(body, &head.headers)).await
+                post((rates, grant), form, Incoming::new(body, &head.headers)).await
             }
             Err(error) => refuse(&error),
         },
         Method::GET | Method::HEAD => {
             let outcome = query::parse(query).and_then(|(form, check)| {
-                Ok((form, check::run(rates, request::Request::One(check))?))
+                Ok((form, check::run(rates, grant, request::Request::One(check))?))
             });
             let mut response = match outcome {
                 Ok((form, outcome)) => respond(form, &outcome),
@@ -124,7 +126,11 @@ pub async fn serve(app: &App, request: Request<RequestBody>) -> Response<Body> {
 }
 
 /// Reads the body of a POST, and performs its checks.
-async fn post(rates: &RateLimits, form: Form, mut body: Incoming) -> Response<Body> {
+async fn post(
+    (rates, grant): (&RateLimits, &Grant),
+    form: Form,
+    mut body: Incoming,
+) -> Response<Body> {
     let bytes = match body.whole(MAX_BODY_BYTES, None).await {
         Ok(bytes) => bytes,
         Err(unread @ Unread::TooLong { .. }) => {
@@ -134,15 +140,15 @@ async fn post(rates: &RateLimits, form: Form, mut body: Incoming) -> Response<Bo
         }
         Err(unread) => return Problem::response(StatusCode::BAD_REQUEST, unread.to_string()),
     };
-    match request::parse(&bytes).and_then(|request| check::run(rates, request)) {
+    match request::parse(&bytes).and_then(|request| check::run(rates, grant, request)) {
         Ok(outcome) => respond(form, &outcome),
         Err(error) => refuse(&error),
     }
 }
 
-/// The 400 for an invalid request.
+/// The 400 for an invalid request, or the 403 for one that its token does not permit.
 fn refuse(error: &Invalid) -> Response<Body> {
-    Problem::response(StatusCode::BAD_REQUEST, error.to_string())
+    Problem::response(error.status(), error.to_string())
 }
 
 /// The response for an outcome, in the form that the caller wants.

@@ -12,9 +12,13 @@ use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    Method, Request, StatusCode, Uri, client::conn::http1, header::HOST, http::uri::Authority,
+    Method, Request, StatusCode, Uri,
+    client::conn::http1,
+    header::{AUTHORIZATION, HOST, HeaderValue},
+    http::uri::Authority,
 };
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -23,6 +27,9 @@ use tokio::{
     time::timeout,
 };
 
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::trust::{self, TrustError};
 use crate::http::{BoxError, problem::Problem};
 
 /// How long a connection may take.
@@ -47,6 +54,14 @@ pub(super) struct ServerArgs {
     )]
     pub(super) server: ServerUrl,
 
+    /// A file with the token to send, or - for stdin
+    #[arg(long, env = "WAYPOST_TOKEN_FILE", value_name = "FILE", global = true)]
+    token_file: Option<PathBuf>,
+
+    /// The CA of a server with TLS, a PEM file [default: the CAs of the system]
+    #[arg(long, env = "WAYPOST_CA_FILE", value_name = "FILE", global = true)]
+    ca_file: Option<PathBuf>,
+
     /// Print JSON, for scripts
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -56,16 +71,15 @@ pub(super) struct ServerArgs {
 #[derive(Clone, Debug)]
 pub(super) enum ServerUrl {
     Tcp(Authority),
+    Tls(Authority),
     Unix(PathBuf),
 }
 
 /// A text is not the address of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ServerUrlError {
-    #[error("write http://HOST:PORT or unix:PATH")]
+    #[error("write http://HOST:PORT, https://HOST:PORT or unix:PATH")]
     Form,
-    #[error("the server does not speak HTTPS: write http://HOST:PORT or unix:PATH")]
-    Https,
 }
 
 impl FromStr for ServerUrl {
@@ -76,12 +90,10 @@ impl FromStr for ServerUrl {
             return Ok(ServerUrl::Unix(path.into()));
         }
         let uri: Uri = text.parse().map_err(|_not_one| ServerUrlError::Form)?;
-        if uri.scheme_str() == Some("https") {
-            return Err(ServerUrlError::Https);
-        }
         let is_root = matches!(uri.path(), "" | "/") && uri.query().is_none();
         match (uri.scheme_str(), uri.authority()) {
             (Some("http"), Some(authority)) if is_root => Ok(ServerUrl::Tcp(authority.clone())),
+            (Some("https"), Some(authority)) if is_root => Ok(ServerUrl::Tls(authority.clone())),
             _ => Err(ServerUrlError::Form),
         }
     }
@@ -91,6 +103,7 @@ impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ServerUrl::Tcp(authority) => write!(f, "http://{authority}"),
+            ServerUrl::Tls(authority) => write!(f, "https://{authority}"),
             ServerUrl::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -105,6 +118,10 @@ pub(super) enum ClientError {
     NoServer(ServerUrl),
     #[error("can't reach {0}: {1}; check --server")]
     Unreachable(ServerUrl, io::Error),
+    #[error("can't establish TLS with {0}: {1}; check --server, and --ca-file")]
+    Handshake(ServerUrl, io::Error),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     #[error(
         "no response from {0} for {secs} s: the operation may or may not have been carried out; check before you \
          retry", secs = .1.as_secs()
@@ -130,6 +147,10 @@ pub(super) const NO_BODY: Option<&()> = None;
 pub(super) struct Client {
     /// The server that requests go to.
     server: ServerUrl,
+    /// What checks the server's certificate, if it has one.
+    tls: Option<TlsConnector>,
+    /// The header with the token, if there is one.
+    authorization: Option<HeaderValue>,
     /// How long a response may take.
     timeout: Duration,
     /// Runs one request at a time.
@@ -138,17 +159,24 @@ pub(super) struct Client {
 
 impl Client {
     /// Creates a client, which connects at its first request.
-    pub(super) fn new(server: ServerUrl) -> Result<Client, ClientError> {
+    pub(super) fn new(args: &ServerArgs) -> Result<Client, ClientError> {
+        let ca_file = args.ca_file.as_deref();
+        let tls = match &args.server {
+            ServerUrl::Tls(_) => Some(trust::connector(ca_file)?),
+            _ => None,
+        };
+        let authorization = args.token_file.as_deref().map(trust::authorization).transpose()?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(ClientError::System)?;
-        Ok(Client { server, timeout: RESPONSE_TIMEOUT, runtime })
+        let server = args.server.clone();
+        Ok(Client { server, tls, authorization, timeout: RESPONSE_TIMEOUT, runtime })
     }
 
     /// Creates a client for requests that may take hours, such as a comparison of two locations.
-    pub(super) fn patient(server: ServerUrl) -> Result<Client, ClientError> {
-        Ok(Client { timeout: LONG_TIMEOUT, ..Client::new(server)? })
+    pub(super) fn patient(args: &ServerArgs) -> Result<Client, ClientError> {
+        Ok(Client { timeout: LONG_TIMEOUT, ..Client::new(args)? })
     }
 
     /// Sends one request, with a JSON body if there is one, and reads the JSON response.
@@ -160,12 +188,15 @@ impl Client {
     ) -> Result<T, ClientError> {
         let body = body.map(serde_json::to_vec).transpose();
         let body = body.map_err(|error| ClientError::System(error.into()))?.unwrap_or_default();
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, self.host())
             .body(Full::from(body))
             .map_err(|error| ClientError::System(io::Error::other(error)))?;
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
         let (status, response) = self.runtime.block_on(self.exchange(request))?;
         let not_waypost = || ClientError::NotWaypost(self.server.clone(), status);
         if status.is_success() {
@@ -179,7 +210,7 @@ impl Client {
     /// The value of the header `Host`.
     fn host(&self) -> &str {
         match &self.server {
-            ServerUrl::Tcp(authority) => authority.as_str(),
+            ServerUrl::Tcp(authority) | ServerUrl::Tls(authority) => authority.as_str(),
             ServerUrl::Unix(_) => "localhost",
         }
     }
@@ -192,9 +223,12 @@ impl Client {
         let server = &self.server;
         let response = match server {
             ServerUrl::Tcp(authority) => {
-                let address = (bare_host(authority), authority.port_u16().unwrap_or(80));
-                let stream =
-                    self.connected(timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await)?;
+                let stream = self.connect(authority, 80).await?;
+                timeout(self.timeout, exchange_over(stream, request)).await
+            }
+            ServerUrl::Tls(authority) => {
+                let stream = self.connect(authority, 443).await?;
+                let stream = self.handshake(authority, stream).await?;
                 timeout(self.timeout, exchange_over(stream, request)).await
             }
             ServerUrl::Unix(path) => {
@@ -206,6 +240,26 @@ impl Client {
         response
             .map_err(|_elapsed| ClientError::TimedOut(server.clone(), self.timeout))?
             .map_err(|error| ClientError::Broken(server.clone(), error))
+    }
+
+    /// Connects over TCP.
+    async fn connect(&self, authority: &Authority, port: u16) -> Result<TcpStream, ClientError> {
+        let address = (bare_host(authority), authority.port_u16().unwrap_or(port));
+        self.connected(timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await)
+    }
+
+    /// Establishes TLS, and checks the server's certificate.
+    async fn handshake(
+        &self,
+        authority: &Authority,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, ClientError> {
+        let failed = |error| ClientError::Handshake(self.server.clone(), error);
+        let host = ServerName::try_from(bare_host(authority).to_owned());
+        let host = host.map_err(|error| failed(io::Error::other(error)))?;
+        let tls = self.tls.as_ref().ok_or_else(|| failed(io::ErrorKind::Unsupported.into()))?;
+        let handshake = timeout(CONNECT_TIMEOUT, tls.connect(host, stream)).await;
+        handshake.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())).map_err(failed)
     }
 
     fn connected<S>(
@@ -265,11 +319,12 @@ mod tests {
             ("http://127.0.0.1:8420", "http://127.0.0.1:8420"),
             ("http://localhost:1/", "http://localhost:1"),
             ("http://[::1]:8420", "http://[::1]:8420"),
+            ("https://kv.example.com", "https://kv.example.com"),
             ("unix:/run/waypost.sock", "unix:/run/waypost.sock"),
         ] {
             assert_eq!(text.parse::<ServerUrl>().expect(text).to_string(), shown);
         }
-        for text in ["", "unix:", "127.0.0.1:8420", "https://a:1", "http://a:1/x", "ftp://a"] {
+        for text in ["", "unix:", "127.0.0.1:8420", "https://", "http://a:1/x", "ftp://a"] {
             assert!(text.parse::<ServerUrl>().is_err(), "{text}");
         }
     }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The file of a store.
-const FILE: &str = "waypost.redb";
+pub(super) const FILE: &str = "waypost.redb";
 
 /// Examine a whole store, and repair what can be repaired.
 ///
@@ -70,7 +70,7 @@ pub(super) fn run(command: Doctor) -> Result<(), CommandError> {
     let found = match &command.data {
         Some(data) => stopped(data, command.dry_run)?,
         None => {
-            let client = Client::patient(command.server.server)?;
+            let client = Client::patient(&command.server)?;
             let new = NewExamination { dry_run: command.dry_run };
             client.call::<DoctorInfo>(&Method::POST, "/v1/doctor", Some(&new))?
         }

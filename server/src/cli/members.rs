@@ -42,7 +42,7 @@ const CLUSTER: &str = "/v1/cluster";
 /// # Errors
 /// Also if there are alarms.
 pub(super) fn status(server: ServerArgs) -> Result<(), MembersError> {
-    let client = Client::new(server.server)?;
+    let client = Client::new(&server)?;
     let info: ClusterInfo = client.call(&Method::GET, CLUSTER, NO_BODY)?;
     if server.json {
         print_json(&info)?;
@@ -57,7 +57,7 @@ pub(super) fn status(server: ServerArgs) -> Result<(), MembersError> {
 /// # Errors
 /// Also unless all are equal.
 pub(super) fn verify(location: Option<String>, server: ServerArgs) -> Result<(), MembersError> {
-    let client = Client::patient(server.server.clone())?;
+    let client = Client::patient(&server)?;
     let locations = match location {
         Some(location) => vec![location],
         None => {
@@ -116,7 +116,7 @@ fn beside<T>(server: &ServerArgs, location: &str, compare: impl FnOnce() -> T) -
 
 /// Shows how far the comparison with a location is, until the other end of the channel is dropped.
 fn show_progress(server: &ServerArgs, location: &str, has_ended: &mpsc::Receiver<()>) {
-    let Ok(client) = Client::new(server.server.clone()) else { return };
+    let Ok(client) = Client::new(server) else { return };
     while has_ended.recv_timeout(EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
         // What can't be shown is no reason to end the comparison.
         let Ok(info) = client.call::<ClusterInfo>(&Method::GET, CLUSTER, NO_BODY) else { continue };
@@ -144,7 +144,7 @@ fn print_verdict(verdict: &VerdictInfo) -> io::Result<()> {
 
 /// Removes a location for good.
 pub(super) fn remove(location: &str, yes: bool, server: ServerArgs) -> Result<(), MembersError> {
-    let client = Client::new(server.server)?;
+    let client = Client::new(&server)?;
     if !yes {
         confirm(&format!(
             "Remove {location} for good? Data that only it holds is lost, and it can rejoin only when it is \

@@ -104,10 +104,9 @@ fn list_all(client: &Client) -> Result<NamespaceList, CommandError> {
 /// Runs one command.
 pub(super) fn run(command: Namespace) -> Result<(), CommandError> {
     let json = command.server.json;
-    let server = command.server.server;
     let client = match &command.action {
-        Action::Merge { .. } => Client::patient(server)?,
-        _ => Client::new(server)?,
+        Action::Merge { .. } => Client::patient(&command.server)?,
+        _ => Client::new(&command.server)?,
     };
     match command.action {
         Action::Create { title, id } => {

@@ -53,6 +53,14 @@ pub enum ConfigError {
         /// How many there may be.
         max_limits: usize,
     },
+    /// The flags and variables of a listener don't fit each other.
+    #[error("{setting}: {message}")]
+    Listener {
+        /// The flag or the variable.
+        setting: String,
+        /// What is wrong, why, and what to do.
+        message: String,
+    },
     /// The limits for Envoy can't be read.
     #[error(transparent)]
     Rls(#[from] LoadError),
@@ -62,6 +70,9 @@ impl ConfigError {
     /// Whether the command itself was wrong, rather than a file.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, ConfigError::Flag { .. } | ConfigError::Variable { .. })
+        matches!(
+            self,
+            ConfigError::Flag { .. } | ConfigError::Variable { .. } | ConfigError::Listener { .. }
+        )
     }
 }

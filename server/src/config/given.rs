@@ -46,6 +46,17 @@ impl Given {
     }
 }
 
+impl Given {
+    /// Returns the flag or the variable that set a setting, if one did.
+    pub(super) fn name(&self, field: &str) -> Option<String> {
+        let setting = SETTINGS.iter().find(|setting| setting.field == field)?;
+        self.0.get(field).map(|(source, _)| match source {
+            Source::Flag => setting.flag(),
+            Source::Variable => setting.variable(),
+        })
+    }
+}
+
 /// Which settings a command takes.
 pub trait Selection {
     /// Whether it takes this one.
@@ -164,8 +175,12 @@ fn arg(setting: &Setting) -> Arg {
     };
     let help = format!("{}{default} [env: {}]", setting.help(), setting.variable());
     let action = if setting.is_list { ArgAction::Append } else { ArgAction::Set };
+    let values = if setting.is_switch { 0..=1 } else { 1..=1 };
     let arg = Arg::new(setting.field)
         .long(setting.key())
+        .num_args(values)
+        .require_equals(setting.is_switch)
+        .default_missing_value("true")
         .value_name(setting.value_name)
         .value_parser(ValueParser::os_string())
         .action(action)

@@ -5,14 +5,17 @@ use std::{net::SocketAddr, num::NonZeroU32, num::NonZeroUsize, path::PathBuf};
 
 use ratelimit::Algorithm;
 use serde::Deserialize;
+use toml::Spanned;
 
 use super::{
     error::ConfigError,
     given::Given,
     kinds::{Durability, LogFilter, Number, Size, Span, Title},
+    listeners::ListenerTable,
     value::{List, Value, from_file},
 };
 use crate::{
+    access::ApiName,
     api::rls::{Fields, config::Domain},
     cluster::state::{
         names::{Address, Name, advertised},
@@ -28,6 +31,8 @@ use crate::{
 pub enum Group {
     /// The settings that every server needs.
     General,
+    /// Where clients connect.
+    Listener,
     /// Joining a cluster.
     Cluster,
     /// The storage engine and its queue of writes.
@@ -46,6 +51,7 @@ impl Group {
     pub fn heading(self) -> &'static str {
         match self {
             Group::General => "General",
+            Group::Listener => "Listener",
             Group::Cluster => "Cluster",
             Group::Store => "Store",
             Group::RateLimits => "Rate limits",
@@ -69,6 +75,8 @@ pub struct Setting {
     pub default: &'static str,
     /// Whether the flag may be repeated.
     pub is_list: bool,
+    /// Whether the flag may stand without a value.
+    pub is_switch: bool,
     /// The help text, as it stands in the table.
     help: &'static str,
 }
@@ -113,6 +121,7 @@ macro_rules! settings {
                 value_name: $value,
                 default: $default,
                 is_list: <$type as Value>::IS_LIST,
+                is_switch: <$type as Value>::IS_SWITCH,
                 help: concat!($($help),+),
             },
         )+)+];
@@ -134,6 +143,8 @@ macro_rules! settings {
                 #[serde(deserialize_with = "from_file")]
                 $field: Option<$type>,
             )+)+
+            /// Listeners: `[[listener]]`.
+            pub(super) listener: Vec<Spanned<ListenerTable>>,
             /// Rate limits by name: `[limits.NAME]`.
             pub(super) limits: NamedLimits,
             /// Limits for Envoy: `[[rls]]`.
@@ -174,8 +185,6 @@ const TIB: u64 = 1 << 40;
 // field: type = "default", "name of the value";
 settings! {
     General {
-        /// Where to serve HTTP: a loopback address, or a unix socket
-        listen: Listen = "127.0.0.1:8420", "ADDR|unix:PATH";
         /// Data directory; created if it does not exist
         data: PathBuf = "waypost-data", "DIR";
         /// Namespaces to create at startup if they do not exist, by title
@@ -186,6 +195,26 @@ settings! {
         /// Threads that serve connections, and links to other locations
         threads: Option<Number<1, 1024>> =
             "half of the CPU cores, because clients usually run on the same machine", "NUMBER";
+    }
+    Listener {
+        /// Where to serve HTTP: an address and a port, or a unix socket
+        listen: Option<Listen> = "127.0.0.1:8420", "ADDR|unix:PATH";
+        /// Certificate of this server, a PEM file, followed by those of the CAs between it and a root.
+        /// With it, the listener speaks TLS. It is read again when it changes
+        tls_cert: Option<PathBuf> = "", "FILE";
+        /// Key of the certificate, a PEM file
+        tls_key: Option<PathBuf> = "", "FILE";
+        /// Certificates of the CAs of clients, a PEM file. With it, each client needs a certificate of
+        /// one of them
+        client_ca: Option<PathBuf> = "", "FILE";
+        /// APIs that the listener serves: binding, kv, ratelimit, rls, admin, ops
+        apis: Option<List<ApiName>> = "all", "API,…";
+        /// Serve addresses that other machines can reach without TLS. Everyone on the way can then read
+        /// tokens and values
+        insecure: Option<bool> = "false", "true|false";
+        /// File with a token that permits everything at this location, as `waypost token generate`
+        /// prints one. Every listener on an address then needs tokens
+        admin_token_file: Option<PathBuf> = "", "FILE";
     }
     Cluster {
         /// Join the cluster whose `waypost cluster invite` printed this token, unless this location

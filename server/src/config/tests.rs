@@ -15,11 +15,17 @@ use crate::cluster::state::{
 ///
 /// The values differ from each other and from the default.
 const VALUES: &[(&str, [&str; 2], &str, &str)] = &[
-    ("listen", [r#""127.0.0.1:1""#, r#""unix:/x""#], r#""0.0.0.0:1""#, "no tokens"),
     ("data", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
     ("namespaces", [r#"["a","b"]"#, r#"["c"]"#], r#"["a",""]"#, "1 to 512 bytes"),
     ("log", [r#""debug""#, r#""waypost=trace""#], r#""a=b=c""#, "not a log filter"),
     ("threads", ["1", "1024"], "1025", "1 to 1024"),
+    ("listen", [r#""127.0.0.1:1""#, r#""unix:/x""#], r#""example.com:1""#, "IP:PORT"),
+    ("tls-cert", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
+    ("tls-key", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
+    ("client-ca", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
+    ("apis", [r#"["binding","ops"]"#, r#"["rls"]"#], r#"["web"]"#, "binding, kv, ratelimit"),
+    ("insecure", ["true", "false"], "2", "a boolean"),
+    ("admin-token-file", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
     ("join", [TOKENS[0], TOKENS[1]], r#""wp1-aaaa""#, "mistyped or cut"),
     ("location", [r#""fra""#, r#""ams""#], r#""a\nb""#, "is not a name"),
     ("advertise", [r#"["a:1","b:2"]"#, r#"["[::1]:3"]"#], r#"["a"]"#, "write HOST:PORT"),
@@ -97,8 +103,8 @@ impl Sources {
             fs::write(&path, text).expect("a file");
             &*path
         });
-        let from_file = file.map(read).transpose()?.unwrap_or_default();
-        Settings::resolve(&given, from_file).map(|(settings, ..)| settings)
+        let contents = file.map(read).transpose()?.unwrap_or_default();
+        Settings::resolve(&given, contents.settings).map(|(settings, ..)| settings)
     }
 }
 
@@ -251,7 +257,8 @@ waypost serve --config /etc/waypost.toml
 
 Times are written as `500ms`, `30s`, `5m` or `1h`, sizes as `65536`, `64KiB`, `512MiB` or `2GiB`. In the file, times and
 sizes are strings, numbers are integers, and lists are arrays of strings; in a flag or a variable, a list is separated by
-commas. Only the file can have rate limits by name (`[limits.NAME]`) and limits for Envoy (`[[rls]]`).
+commas. Only the file can have several listeners (`[[listener]]`, [network.md](network.md)), rate limits by name
+(`[limits.NAME]`) and limits for Envoy (`[[rls]]`).
 
 This file is generated from the table in `server/src/config/settings.rs`.
 "

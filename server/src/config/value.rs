@@ -25,6 +25,9 @@ pub trait Value: Sized {
     /// Whether a flag of this type may be repeated, with the values of all its occurrences joined.
     const IS_LIST: bool = false;
 
+    /// Whether a flag of this type may stand without a value, which is then `true`.
+    const IS_SWITCH: bool = false;
+
     /// Reads the text of a flag or a variable.
     ///
     /// # Errors
@@ -59,6 +62,7 @@ pub trait Value: Sized {
 /// A setting without a fixed default: the table describes in words what happens without it.
 impl<T: Value> Value for Option<T> {
     const IS_LIST: bool = T::IS_LIST;
+    const IS_SWITCH: bool = T::IS_SWITCH;
 
     fn from_text(text: &str) -> Result<Self, ValueError> {
         T::from_text(text).map(Some)
@@ -90,6 +94,20 @@ pub(super) struct Text<T>(pub(super) T);
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map(Text).map_err(D::Error::custom)
+    }
+}
+
+impl Value for bool {
+    const IS_SWITCH: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, ValueError> {
+        text.parse().map_err(|_neither| {
+            ValueError::new(format!("{text:?} is not a boolean: write true or false"))
+        })
+    }
+
+    fn from_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        bool::deserialize(deserializer)
     }
 }
 

@@ -19,6 +19,7 @@ use hyper::{
 use tokio::time::Instant;
 
 use crate::{
+    access::Client,
     http::{Body, BoxError, RequestBody, reply},
     metrics::{Api, Verb},
     router::Router,
@@ -31,6 +32,8 @@ use super::activity::{Activity, InProgress};
 struct Peer {
     /// Where requests go.
     router: Arc<Router>,
+    /// The client, as far as its access depends on it.
+    client: Client,
     /// How long a request's body may pause.
     body_timeout: Duration,
     /// The record of the connection.
@@ -41,6 +44,7 @@ struct Peer {
 /// `body_timeout`.
 pub(super) fn service(
     router: Arc<Router>,
+    client: Client,
     body_timeout: Duration,
     activity: Arc<Activity>,
 ) -> impl Service<
@@ -49,7 +53,7 @@ pub(super) fn service(
     Error = Infallible,
     Future: Send + 'static,
 > {
-    let peer = Arc::new(Peer { router, body_timeout, activity });
+    let peer = Arc::new(Peer { router, client, body_timeout, activity });
     service_fn(move |request: Request<Incoming>| {
         let peer = Arc::clone(&peer);
         let is_http2 = request.version() == Version::HTTP_2;
@@ -76,7 +80,7 @@ impl Peer {
         let (api, mut response) = if progress.is_framed_twice() {
             (Api::None, last(StatusCode::BAD_REQUEST, FRAMED_TWICE, is_http2))
         } else {
-            self.router.answer(request).await
+            self.router.answer(request, &self.client).await
         };
         let metrics = &self.router.app().metrics;
         if let Some(fate) = fate {

@@ -7,11 +7,10 @@ use std::{
     str::FromStr,
 };
 
-/// The address that a server listens on. Only this machine can reach it, because clients are not
-/// authenticated yet.
+/// The address that a server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// A loopback address.
+    /// An address and a port.
     Tcp(SocketAddr),
     /// The path of a unix socket. The permissions of its directory determine who can connect.
     Unix(PathBuf),
@@ -31,14 +30,19 @@ pub enum ListenError {
     #[error("unix: needs a path, as in unix:/run/waypost.sock")]
     NoPath,
     /// Not an address.
-    #[error("{0:?} is not an address: use 127.0.0.1:8420 or unix:PATH")]
+    #[error("{0:?} is not an address: use IP:PORT, as in 127.0.0.1:8420, or unix:PATH")]
     NotAnAddress(String),
-    /// An address that other machines can reach.
-    #[error(
-        "other machines can reach {0}, and this version has no tokens to authenticate clients: use \
-         127.0.0.1:{port}, [::1]:{port} or unix:PATH", port = .0.port()
-    )]
-    NotLoopback(SocketAddr),
+}
+
+impl Listen {
+    /// Whether only this machine can reach it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Listen::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Listen::Unix(_) => true,
+        }
+    }
 }
 
 impl FromStr for Listen {
@@ -56,9 +60,6 @@ impl FromStr for Listen {
             None => text.parse(),
         }
         .map_err(|_invalid| ListenError::NotAnAddress(text.into()))?;
-        if !address.ip().is_loopback() {
-            return Err(ListenError::NotLoopback(address));
-        }
         Ok(Listen::Tcp(address))
     }
 }
@@ -78,22 +79,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_this_machine_is_accepted() {
-        for (text, shown) in [
-            ("127.0.0.1:8420", "http://127.0.0.1:8420"),
-            ("localhost:0", "http://127.0.0.1:0"),
-            ("[::1]:9000", "http://[::1]:9000"),
-            ("unix:/run/waypost.sock", "unix:/run/waypost.sock"),
+    fn an_address_is_read_and_shown_and_is_local_if_only_this_machine_reaches_it() {
+        for (text, shown, is_local) in [
+            ("127.0.0.1:8420", "http://127.0.0.1:8420", true),
+            ("127.1.2.3:1", "http://127.1.2.3:1", true),
+            ("localhost:0", "http://127.0.0.1:0", true),
+            ("[::1]:9000", "http://[::1]:9000", true),
+            ("[::ffff:127.0.0.1]:9000", "http://[::ffff:127.0.0.1]:9000", true),
+            ("unix:/run/waypost.sock", "unix:/run/waypost.sock", true),
+            ("0.0.0.0:8420", "http://0.0.0.0:8420", false),
+            ("192.168.1.1:8420", "http://192.168.1.1:8420", false),
+            ("[::]:8420", "http://[::]:8420", false),
+            ("[::ffff:192.0.2.1]:1", "http://[::ffff:192.0.2.1]:1", false),
         ] {
-            assert_eq!(text.parse::<Listen>().expect(text).to_string(), shown);
-        }
-    }
-
-    #[test]
-    fn an_address_that_other_machines_reach_is_refused_with_an_alternative() {
-        for text in ["0.0.0.0:8420", "192.168.1.1:8420", "[::]:8420"] {
-            let error = text.parse::<Listen>().expect_err(text).to_string();
-            assert!(error.contains("no tokens") && error.contains("127.0.0.1:8420"), "{error}");
+            let listen = text.parse::<Listen>().expect(text);
+            assert_eq!((listen.to_string(), listen.is_local()), (shown.into(), is_local));
         }
         for text in ["", "8420", "unix:", "example.com:80", "http://127.0.0.1:1"] {
             assert!(text.parse::<Listen>().is_err(), "{text}");

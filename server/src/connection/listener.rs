@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
@@ -26,8 +26,8 @@ pub enum Listener {
 
 /// A socket that is connected to a client.
 pub(super) enum Socket {
-    /// A TCP connection.
-    Tcp(TcpStream),
+    /// A TCP connection, and the address of the client.
+    Tcp(TcpStream, IpAddr),
     /// A connection to a unix socket.
     Unix(UnixStream),
 }
@@ -37,15 +37,13 @@ pub(super) enum Socket {
 #[non_exhaustive]
 pub enum BindError {
     /// Another process listens there.
-    #[error(
-        "{0} is in use: stop the server that listens there, or choose another address with --listen"
-    )]
+    #[error("{0} is in use: stop the server that listens there, or choose another address")]
     InUse(Listen),
     /// The path is that of a file that is not a socket.
-    #[error("{0} exists and is not a socket: choose another path with --listen")]
+    #[error("{0} exists and is not a socket: choose another path")]
     NotASocket(Listen),
     /// The system refuses.
-    #[error("can't listen on {0}: {1}; choose another address with --listen")]
+    #[error("can't listen on {0}: {1}; choose another address")]
     Refused(Listen, io::Error),
 }
 
@@ -90,12 +88,12 @@ impl Listener {
     pub(super) async fn accept(&self) -> io::Result<Socket> {
         match self {
             Listener::Tcp(listener) => {
-                let (stream, _address): (_, SocketAddr) = listener.accept().await?;
+                let (stream, address): (_, SocketAddr) = listener.accept().await?;
                 // Small responses must not wait for more. A connection that is gone fails later.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "can't set TCP_NODELAY on a connection");
                 }
-                Ok(Socket::Tcp(stream))
+                Ok(Socket::Tcp(stream, address.ip()))
             }
             Listener::Unix(listener, _) => {
                 let (stream, _address) = listener.accept().await?;

@@ -22,6 +22,8 @@ pub enum Api {
     Cluster,
     /// The examination of the store, for the command line.
     Doctor,
+    /// Access tokens, for the command line.
+    Tokens,
     /// Health and metrics.
     Ops,
     /// No API: an unknown path, or a request that was refused before it came to an API.
@@ -42,6 +44,7 @@ impl Api {
             Api::Namespaces => "namespaces",
             Api::Cluster => "cluster",
             Api::Doctor => "doctor",
+            Api::Tokens => "tokens",
             Api::Ops => "ops",
             Api::None => "none",
         }

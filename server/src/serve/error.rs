@@ -12,6 +12,7 @@ use crate::{
         state::{files::FilesError, location::LoadError},
     },
     connection::BindError,
+    tls::TlsError,
 };
 
 /// Why a server did not start, or did not stop cleanly.
@@ -19,8 +20,43 @@ use crate::{
 #[non_exhaustive]
 pub enum ServeError {
     /// It can't listen.
-    #[error(transparent)]
-    Bind(#[from] BindError),
+    #[error("{place}: {source}")]
+    Bind {
+        /// The flag, the variable, or the file and line of the listener.
+        place: String,
+        /// Why not.
+        source: BindError,
+    },
+    /// Other machines could reach a listener.
+    #[error(
+        "{place}: other machines can reach {url}, and there is no token to authenticate clients with: create one with \
+         `waypost token create --scope admin --data {data}`, set --admin-token-file, or listen on a loopback address or \
+         unix:PATH"
+    )]
+    NoTokens {
+        /// The flag, the variable, or the file and line of the listener.
+        place: String,
+        /// The address.
+        url: String,
+        /// The data directory.
+        data: String,
+    },
+    /// The file of the setting `admin-token-file` holds no token.
+    #[error("--admin-token-file: {}: {reason}", path.display())]
+    AdminToken {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The certificate of a listener can't be used.
+    #[error("{place}: the listener can't have TLS: {source}")]
+    Tls {
+        /// The flag, the variable, or the file and line of the listener.
+        place: String,
+        /// Why not.
+        source: TlsError,
+    },
     /// The store can't be opened.
     #[error("can't open the store in {}: {source}", data.display())]
     Open {

@@ -29,7 +29,8 @@ async fn start_first(data: &TempDir) -> (Running, Config) {
     let metrics = Arc::new(Metrics::new());
     let location = replication::load(data.path()).expect("a location");
     let opened = OpenStore::open(&config, Some(made.member), &metrics).expect("a store");
-    let running = start(&config, location, opened, metrics).await.expect("it starts");
+    let running =
+        start(&config, location, opened, (Gate::default(), metrics)).await.expect("it starts");
     (running, config)
 }
 

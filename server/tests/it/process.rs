@@ -74,8 +74,9 @@ impl Server {
             for line in stderr.lines().map_while(Result::ok) {
                 if let Some((_, rest)) = line.split_once(" listens on ") {
                     let address = rest.split(',').next().unwrap_or_default();
-                    let address = address.trim_start_matches("http://").to_owned();
-                    address_sender.send(address).expect("the test waits for the address");
+                    let address = address.rsplit("//").next().unwrap_or_default().to_owned();
+                    // Only the first listener is awaited.
+                    drop(address_sender.send(address));
                 }
                 let mut lines = lines.lock().expect("no thread panics while it holds the log");
                 lines.push_str(&line);

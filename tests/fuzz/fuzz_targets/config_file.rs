@@ -18,8 +18,10 @@ static FILE: LazyLock<PathBuf> =
 
 fn check(config: &Config) {
     let settings = &config.settings;
-    if let Listen::Tcp(address) = &settings.listen {
-        assert!(address.ip().is_loopback(), "{address} is not a loopback address");
+    assert!(!config.listeners.is_empty());
+    for listener in &config.listeners {
+        assert!(!listener.apis.is_empty());
+        assert!(listener.tls.is_none() || matches!(listener.listen, Listen::Tcp(_)));
     }
     let limits = settings.connection_limits();
     let times = [

@@ -20,7 +20,7 @@ use tokio::{
 };
 use waypost::{
     config::Listen,
-    connection::{Limits, Listener, Server},
+    connection::{Entrance, Limits, Listener, Server},
 };
 use waypost_fuzz::server::{app, router};
 
@@ -48,7 +48,7 @@ async fn exchange(input: &[u8]) -> Vec<u8> {
     let listener = Listener::bind(&Listen::Unix(SOCKET.clone())).expect("the path is free");
     let accepting = {
         let server = Arc::clone(&server);
-        tokio::spawn(async move { server.accept(listener).await })
+        tokio::spawn(async move { server.accept(Entrance::plain(listener)).await })
     };
     let stream = UnixStream::connect(&*SOCKET).await.expect("the server listens");
     let (mut from, mut to) = stream.into_split();

@@ -16,6 +16,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
+    access::{Apis, Client, Origin},
     api::binding::{Target, json, metadata},
     app::App,
     http::{Body, RequestBody},
@@ -226,6 +227,7 @@ type Entry = (Vec<u8>, Option<Box<str>>);
 struct World {
     _app: Arc<App>,
     router: Router,
+    client: Client,
     entries: BTreeMap<String, Entry>,
     is_gone: bool,
 }
@@ -238,14 +240,15 @@ impl World {
     fn new() -> World {
         let app = app();
         let router = router(&app);
-        World { _app: app, router, entries: BTreeMap::new(), is_gone: false }
+        let client = Client::new(Apis::ALL, Origin::Unix);
+        World { _app: app, router, client, entries: BTreeMap::new(), is_gone: false }
     }
 
     async fn take(&mut self, call: &Call<'_>) {
         let Some(request) = call.request() else { return };
         let has_origin = request.headers().contains_key("origin");
         let answers_websocket = request.headers().contains_key("mf-url");
-        let (_door, response) = self.router.answer(request).await;
+        let (_door, response) = self.router.answer(request, &self.client).await;
         let status = response.status();
         assert!(!status.is_server_error(), "{call:?}: {status}");
         let (head, body) = read(response).await;

@@ -10,6 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
+    access::Grant,
     api::ratelimit::{
         self, query,
         request::{self, Check, MAX_CHECKS, MAX_KEY_BYTES},
@@ -51,7 +52,7 @@ fn answer(method: Method, target: &str, body: &[u8]) -> Option<(StatusCode, Valu
     // An invalid query can't become a request.
     let request = Request::builder().method(method).uri(target).body(body).ok()?;
     let (head, body) = RUNTIME.block_on(async {
-        let (head, body) = ratelimit::serve(&APP, request).await.into_parts();
+        let (head, body) = ratelimit::serve(&APP, &Grant::Free, request).await.into_parts();
         (head, body.collect().await.expect("an answer is there whole").to_bytes())
     });
     Some((head.status, serde_json::from_slice(&body).expect("the response is JSON")))

@@ -8,6 +8,7 @@ use std::{
 use kv_core::{Options, Store};
 use ratelimit::{Algorithm, Limiter};
 use waypost::{
+    access::Gate,
     alarms::AlarmBook,
     api::rls::{Domains, Fields, Rls, parse},
     app::App,
@@ -46,6 +47,7 @@ pub fn app() -> Arc<App> {
         writes: Writes::new(store.clone(), Duration::from_secs(5), None),
         long_bodies: long_bodies(),
         store,
+        gate: Gate::default(),
         rate_limits: Arc::new(rate_limits()),
         metrics: Arc::default(),
         membership: None,

@@ -9,6 +9,7 @@ use super::{
     request::{Check, Request},
 };
 use crate::{
+    access::{Grant, Need},
     metrics::Tally,
     rate_limits::{self, Period, RateLimits},
 };
@@ -70,17 +71,21 @@ pub(super) enum Outcome<'a> {
     },
 }
 
-/// Performs a request.
+/// Performs a request, if its sender may use each namespace in it.
 ///
 /// # Errors
 /// If it is invalid. Nothing is counted then.
-pub(super) fn run<'r>(rates: &'r RateLimits, request: Request<'_>) -> Result<Outcome<'r>, Invalid> {
+pub(super) fn run<'r>(
+    rates: &'r RateLimits,
+    grant: &Grant,
+    request: Request<'_>,
+) -> Result<Outcome<'r>, Invalid> {
     let (checks, all) = match request {
-        Request::One(check) => return Ok(Outcome::One(resolve(rates, check)?.run(rates))),
+        Request::One(check) => return Ok(Outcome::One(resolve(rates, grant, check)?.run(rates))),
         Request::Batch { checks, all } => (checks, all),
     };
     let resolved = checks.into_iter().enumerate().map(|(n, check)| {
-        resolve(rates, check)
+        resolve(rates, grant, check)
             .map_err(|error| Invalid::InBatch { number: n + 1, source: Box::new(error) })
     });
     let resolved: Vec<Resolved<'_, '_>> = resolved.collect::<Result<_, _>>()?;
@@ -162,6 +167,7 @@ impl<'r> Resolved<'r, '_> {
 /// Completes a check from the configuration. The fields that the caller sent win.
 fn resolve<'r: 'a, 'a>(
     rates: &'r RateLimits,
+    grant: &Grant,
     check: Check<'a>,
 ) -> Result<Resolved<'r, 'a>, Invalid> {
     let action = action(&check)?;
@@ -176,6 +182,7 @@ fn resolve<'r: 'a, 'a>(
         (None, Some(named)) => Cow::Borrowed(named.namespace.as_bytes()),
         (None, None) => return Err(Invalid::Missing("namespace")),
     };
+    grant.check(Need::Ratelimit(&namespace))?;
     let limit = if is_described { rates.described(&namespace, limit) } else { limit };
     Ok(Resolved {
         namespace,
@@ -262,7 +269,7 @@ mod tests {
     fn decision(rates: &RateLimits, fields: &str) -> Result<Decision, String> {
         let body = format!(r#"{{"namespace":"n","key":"k","limit":1000,"period":"1d"{fields}}}"#);
         let request = request::parse(body.as_bytes()).map_err(|error| error.to_string())?;
-        match run(rates, request).map_err(|error| error.to_string())? {
+        match run(rates, &Grant::Free, request).map_err(|error| error.to_string())? {
             Outcome::One(checked) => Ok(checked.decision),
             Outcome::Batch { .. } => Err("a batch".into()),
         }
@@ -309,7 +316,7 @@ mod tests {
 
     fn remaining(rates: &RateLimits, body: &str) -> u32 {
         let request = request::parse(body.as_bytes()).expect("valid");
-        match run(rates, request).expect("valid") {
+        match run(rates, &Grant::Free, request).expect("valid") {
             Outcome::One(checked) => checked.decision.remaining,
             Outcome::Batch { .. } => panic!("a batch"),
         }

@@ -1,6 +1,11 @@
 //! Why a request is refused. Nothing was counted.
 
-use crate::rate_limits::{DescribeError, PeriodError};
+use hyper::StatusCode;
+
+use crate::{
+    access::Forbidden,
+    rate_limits::{DescribeError, PeriodError},
+};
 
 /// Why a request is refused. Each text names the field, the reason, and what to send instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +80,9 @@ pub enum Invalid {
     /// A limit that can't be.
     #[error(transparent)]
     Limit(#[from] DescribeError),
+    /// The token of the caller does not permit it.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     /// A check of a batch that is refused.
     #[error("check {number} of the batch: {source}")]
     InBatch {
@@ -86,6 +94,15 @@ pub enum Invalid {
 }
 
 impl Invalid {
+    /// The status of the response.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Invalid::Forbidden(_) => StatusCode::FORBIDDEN,
+            Invalid::InBatch { source, .. } => source.status(),
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
     /// Refuses a namespace or key that is too long.
     pub(super) fn check_length(field: &str, bytes: &[u8]) -> Result<(), Invalid> {
         let length = bytes.len();

@@ -21,6 +21,7 @@ use super::{
     service::Rls,
 };
 use crate::{
+    access::{Grant, Need},
     app::App,
     http::{Body, RequestBody, reply},
 };
@@ -42,10 +43,34 @@ pub(crate) fn is_here(path: &str) -> bool {
     SERVICES.iter().any(|service| path.starts_with(service))
 }
 
+/// Whether a path is that of the health check, which needs no token.
+pub(crate) fn is_health(path: &str) -> bool {
+    path.starts_with(HEALTH)
+}
+
+/// The response to a request that is refused before it comes here: in the form of gRPC if the client speaks it.
+pub(crate) fn refused(
+    request: &Request<RequestBody>,
+    status: StatusCode,
+    text: String,
+) -> Response<Body> {
+    if refuse(request).is_some() {
+        return reply::text(status, text);
+    }
+    let status = match status {
+        StatusCode::UNAUTHORIZED => Status::unauthenticated(text),
+        StatusCode::TOO_MANY_REQUESTS => Status::resource_exhausted(text),
+        StatusCode::FORBIDDEN => Status::permission_denied(text),
+        _ => Status::unimplemented(text),
+    };
+    status.into_http().map(|body: tonic::body::Body| Body::new(body))
+}
+
 /// Responds to a request.
 pub async fn serve(
     app: &Arc<App>,
     rls: &Arc<Rls>,
+    grant: &Grant,
     request: Request<RequestBody>,
 ) -> Response<Body> {
     if let Some(refusal) = refuse(&request) {
@@ -54,8 +79,8 @@ pub async fn serve(
     let response = match request.uri().path() {
         SHOULD_RATE_LIMIT => {
             let called = {
-                let (app, rls) = (Arc::clone(app), Arc::clone(rls));
-                unary(request, move |call| should_rate_limit(&app, &rls, call)).await
+                let (app, rls, grant) = (Arc::clone(app), Arc::clone(rls), grant.clone());
+                unary(request, move |call| should_rate_limit(&app, &rls, &grant, call)).await
             };
             if is_too_long(&called) { deny(rls).await } else { called }
         }
@@ -123,8 +148,16 @@ fn refuse(request: &Request<RequestBody>) -> Option<Response<Body>> {
 fn should_rate_limit(
     app: &App,
     rls: &Rls,
+    grant: &Grant,
     request: &RateLimitRequest,
 ) -> Result<RateLimitResponse, Status> {
+    if let Grant::Scoped(_) = grant {
+        let namespace = format!("rls:{}", request.domain);
+        grant.check(Need::Ratelimit(namespace.as_bytes())).map_err(|forbidden| {
+            app.metrics.access().refused("scope");
+            Status::permission_denied(forbidden.to_string())
+        })?;
+    }
     let now_ms = app.rate_limits.limiter().now_ms();
     decide(rls, &app.rate_limits, now_ms, request)
         .map_err(|invalid| Status::invalid_argument(invalid.to_string()))

@@ -1,0 +1,30 @@
+//! What a client may use: the APIs that a listener serves, and what a token permits.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `apis` | the names of APIs, by which a listener says what it serves |
+//! | `token` | a token as a text |
+//! | `scopes` | what a token permits, and what a request needs |
+//! | `client` | the client of one connection |
+//! | `gate` | who sent a request, and what that permits |
+//! | `issue` | new tokens, and their revocation |
+//! | `failures` | clients whose tokens are not accepted are slowed |
+//! | `error` | why a request is refused |
+
+pub mod apis;
+mod client;
+mod error;
+mod failures;
+mod gate;
+pub mod issue;
+pub mod scopes;
+pub mod token;
+
+pub use self::{
+    apis::{ApiName, Apis, UnknownApi},
+    client::{Client, Origin},
+    error::{Forbidden, Unauthenticated},
+    gate::{Answer, Gate, Grant, bearer},
+    scopes::{Need, Scope, Scopes, Space},
+    token::TokenText,
+};

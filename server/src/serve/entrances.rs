@@ -1,0 +1,106 @@
+//! The listeners of a server: bound before the store is opened, with certificates that follow their files.
+
+use std::{fs::File, io::Read as _, sync::Arc, time::Duration};
+
+use kv_core::Store;
+use tokio::time::sleep;
+
+use super::error::ServeError;
+use crate::{
+    access::{Gate, TokenText},
+    config::{Config, ListenerSettings, Settings},
+    connection::{Entrance, Listener},
+    tls::{Tls, TlsError},
+};
+
+/// The longest file of a token, in bytes.
+const MAX_TOKEN_FILE_BYTES: u64 = 4096;
+/// How often the files of certificates are looked at.
+const CHECK: Duration = Duration::from_secs(2);
+
+/// Reads the certificates, and begins to listen. Connections wait until they are accepted.
+pub(super) fn bind(settings: &[ListenerSettings]) -> Result<Vec<Entrance>, ServeError> {
+    let bind = |one: &ListenerSettings| {
+        let tls = one.tls.clone().map(Tls::load).transpose();
+        let tls = tls.map_err(|source| ServeError::Tls { place: one.place.clone(), source })?;
+        let listener = Listener::bind(&one.listen)
+            .map_err(|source| ServeError::Bind { place: one.place.clone(), source })?;
+        Ok(Entrance { listener, tls: tls.map(Arc::new), apis: one.apis })
+    };
+    settings.iter().map(bind).collect()
+}
+
+/// Reads the token of the setting `admin-token-file`, and makes the gate of all listeners.
+pub(super) fn gate(settings: &Settings) -> Result<Gate, ServeError> {
+    let Some(path) = &settings.admin_token_file else { return Ok(Gate::default()) };
+    let wrong = |reason: String| ServeError::AdminToken { path: path.clone(), reason };
+    let file = File::open(path).map_err(|error| wrong(error.to_string()))?;
+    let mut text = String::new();
+    let read = file.take(MAX_TOKEN_FILE_BYTES).read_to_string(&mut text);
+    read.map_err(|error| wrong(error.to_string()))?;
+    let token: TokenText = text.trim().parse().map_err(|error| {
+        wrong(format!("{error}. `waypost token generate` prints one for this setting"))
+    })?;
+    Ok(Gate::new(Some(&token)))
+}
+
+/// Checks that clients of listeners which other machines reach can have a token. A member of a cluster may receive the
+/// tokens of the others later.
+pub(super) fn check_tokens(
+    config: &Config,
+    entrances: &[Entrance],
+    gate: &Gate,
+    store: &Store,
+    is_member: bool,
+) -> Result<(), ServeError> {
+    let remote = entrances.iter().zip(&config.listeners).find(|(entrance, _)| entrance.is_remote());
+    let Some((entrance, one)) = remote.filter(|_| !gate.has_tokens(&store.tokens())) else {
+        return Ok(());
+    };
+    let url = entrance.url()?;
+    if is_member {
+        tracing::warn!("no client can use {url} before there is a token in the cluster");
+        return Ok(());
+    }
+    let data = config.settings.data.display().to_string();
+    Err(ServeError::NoTokens { place: one.place.clone(), url, data })
+}
+
+/// The certificates of all listeners.
+#[derive(Clone, Debug, Default)]
+pub struct Certificates(Vec<Arc<Tls>>);
+
+impl Certificates {
+    /// The certificates of these listeners.
+    pub(super) fn of(entrances: &[Entrance]) -> Certificates {
+        Certificates(entrances.iter().filter_map(|entrance| entrance.tls.clone()).collect())
+    }
+
+    /// Reads all files again, for the handshakes from now on. A listener whose files can't be used keeps
+    /// the certificate that it has, and a line in the log says why.
+    pub fn reload(&self) {
+        self.each(|tls| tls.reload().map(|()| true));
+    }
+
+    /// Reloads what changes, until it is dropped.
+    pub(super) async fn follow(self) {
+        while !self.0.is_empty() {
+            sleep(CHECK).await;
+            self.each(Tls::reload_if_changed);
+        }
+    }
+
+    /// Logs what came of a reload of each.
+    fn each(&self, reload: impl Fn(&Tls) -> Result<bool, TlsError>) {
+        for tls in &self.0 {
+            let path = tls.files().certificate.display();
+            match reload(tls) {
+                Ok(true) => tracing::info!("new connections use the certificate in {path}"),
+                Ok(false) => {}
+                Err(error) => tracing::error!(
+                    "{error}. New connections use the former certificate of {path}, until its files can be used"
+                ),
+            }
+        }
+    }
+}
