@@ -26,6 +26,7 @@ mod limits;
 mod listen;
 mod listener;
 mod refusal;
+mod socket_mode;
 mod stream;
 mod watch;
 
@@ -50,6 +51,7 @@ pub use self::{
     limits::Limits,
     listen::{Listen, ListenError},
     listener::{BindError, Listener, SocketFile},
+    socket_mode::{SocketMode, SocketModeError},
 };
 
 /// How many bytes an HTTP/2 stream and connection may have in flight to the server: it bounds the

@@ -8,6 +8,7 @@
 //! | [`threads`] | how many threads serve |
 //! | [`connection`] | connections and their bounds in time, number and size |
 //! | [`router`] | which API a request goes to |
+//! | [`web_pages`] | which requests a web page made a browser send |
 //! | [`api`] | one module per protocol: what a request means, and the response |
 //! | [`http`] | what the APIs share of HTTP: bodies, JSON, forms, replies, streams |
 //! | [`app`] | the state that all APIs share: the store, the way to it, the rate limits, the metrics |
@@ -45,4 +46,5 @@ pub mod router;
 pub mod serve;
 mod signals;
 pub mod threads;
+pub mod web_pages;
 pub mod writes;

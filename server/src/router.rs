@@ -8,7 +8,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
-    header::{HeaderName, HeaderValue, ORIGIN, UPGRADE},
+    header::{HeaderName, HeaderValue, UPGRADE},
 };
 use percent_encoding::percent_decode_str;
 use tower::ServiceExt as _;
@@ -22,6 +22,7 @@ use crate::{
     app::App,
     http::{Body, RequestBody, problem::Problem, reply},
     metrics::Api,
+    web_pages::WebPages,
 };
 
 /// The namespace of a request, on any path. It wins over all routes, because a key may be `metrics`.
@@ -40,14 +41,16 @@ pub struct Router {
     app: Arc<App>,
     /// Envoy's limits.
     rls: Arc<Rls>,
+    /// Refuses what web pages make a browser send.
+    web_pages: WebPages,
     /// The APIs with fixed paths.
     fixed: axum::Router,
 }
 
 impl Router {
-    /// The routes of `app`, with `rls` as the limits of Envoy.
+    /// The routes of `app`, with `rls` as the limits of Envoy, for requests that `web_pages` does not refuse.
     #[must_use]
-    pub fn new(app: Arc<App>, rls: Rls) -> Router {
+    pub fn new(app: Arc<App>, rls: Rls, web_pages: WebPages) -> Router {
         let fixed = ops::routes()
             .merge(namespaces::routes())
             .merge(cluster::routes())
@@ -58,7 +61,7 @@ impl Router {
             })
             .fallback(async |uri: Uri| nothing(&uri, StatusCode::NOT_FOUND, NO_API.into()))
             .with_state(Arc::clone(&app));
-        Router { app, rls: Arc::new(rls), fixed }
+        Router { app, rls: Arc::new(rls), web_pages, fixed }
     }
 
     /// The state that all APIs share.
@@ -69,10 +72,11 @@ impl Router {
 
     /// Responds to a request, and reports which API did.
     pub async fn answer(&self, request: Request<RequestBody>) -> (Api, Response<Body>) {
-        let headers = request.headers();
-        if headers.contains_key(ORIGIN) {
-            return (Api::None, reply::text(StatusCode::FORBIDDEN, NO_PAGES));
+        if let Err(refusal) = self.web_pages.check(&request) {
+            let response = nothing(request.uri(), refusal.status(), refusal.to_string());
+            return (Api::None, response);
         }
+        let headers = request.headers();
         if !request.uri().path().starts_with('/') {
             return (Api::None, reply::text(StatusCode::BAD_REQUEST, NO_PATH));
         }
@@ -143,7 +147,7 @@ fn is_proxy_session(request: &Request<RequestBody>) -> bool {
     request.headers().contains_key(UPGRADE) && names_binding(request.uri())
 }
 
-/// The response of a path or method that does not exist, in the form of its API.
+/// A response that no API made, in the form of the API that the path belongs to.
 fn nothing(uri: &Uri, status: StatusCode, sentence: String) -> Response<Body> {
     match api_of(uri.path()) {
         Api::Namespaces | Api::Cluster | Api::Doctor => Problem::response(status, sentence),
@@ -161,10 +165,6 @@ fn api_of(path: &str) -> Api {
         _ => Api::None,
     }
 }
-
-/// The refusal of a browser's request.
-const NO_PAGES: &str = "requests of web pages (with an Origin header) are refused: \
-    this server has no tokens yet that would tell them from yours";
 
 /// The refusal of a target without a path.
 const NO_PATH: &str = "the target of a request is a path, which begins with /, or a whole URL";

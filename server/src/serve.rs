@@ -28,6 +28,7 @@ use crate::{
     metrics::Metrics,
     router::Router,
     signals::Signals,
+    web_pages::WebPages,
     writes::Writes,
 };
 
@@ -69,7 +70,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         }
     }
     let location = replication::load(&config.settings.data)?;
-    let listener = Listener::bind(&config.settings.listen)?;
+    let listener = Listener::bind(&config.settings.listen, config.settings.socket_mode)?;
     let address = listener.address()?;
     let metrics = Arc::new(Metrics::new());
     let member = location.as_ref().map(|location| location.descriptor.member);
@@ -80,7 +81,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 
     raise_file_limit(config.settings.max_connections.get());
     let limits = config.settings.connection_limits();
-    let server = Arc::new(Server::new(Router::new(Arc::clone(&app), rls), limits));
+    let web_pages = WebPages::new(config.settings.allowed_hosts.0.clone());
+    let router = Router::new(Arc::clone(&app), rls, web_pages);
+    let server = Arc::new(Server::new(router, limits));
     let accepting = tokio::spawn({
         let server = Arc::clone(&server);
         async move { server.accept(listener).await }

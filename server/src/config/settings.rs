@@ -18,9 +18,10 @@ use crate::{
         names::{Address, Name, advertised},
         token::Token,
     },
-    connection::{Limits, Listen},
+    connection::{Limits, Listen, SocketMode},
     rate_limits::NamedLimits,
     threads,
+    web_pages::AllowedHost,
 };
 
 /// The heading under which the help lists a setting.
@@ -176,6 +177,11 @@ settings! {
     General {
         /// Where to serve HTTP: a loopback address, or a unix socket
         listen: Listen = "127.0.0.1:8420", "ADDR|unix:PATH";
+        /// Permissions of the unix socket: who may connect
+        socket_mode: SocketMode = "0660", "MODE";
+        /// Names with a dot that clients may use for this server, such as kv.example.com. Other names with a dot are
+        /// refused, because a web page could point its own name at this machine
+        allowed_hosts: List<AllowedHost> = "", "NAME,…";
         /// Data directory; created if it does not exist
         data: PathBuf = "waypost-data", "DIR";
         /// Namespaces to create at startup if they do not exist, by title

@@ -16,6 +16,13 @@ use crate::cluster::state::{
 /// The values differ from each other and from the default.
 const VALUES: &[(&str, [&str; 2], &str, &str)] = &[
     ("listen", [r#""127.0.0.1:1""#, r#""unix:/x""#], r#""0.0.0.0:1""#, "no tokens"),
+    ("socket-mode", [r#""0600""#, r#""777""#], r#""0999""#, "three octal digits"),
+    (
+        "allowed-hosts",
+        [r#"["kv.example.com","b.c"]"#, r#"["waypost"]"#],
+        r#"["http://a.b"]"#,
+        "not the name of a host",
+    ),
     ("data", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
     ("namespaces", [r#"["a","b"]"#, r#"["c"]"#], r#"["a",""]"#, "1 to 512 bytes"),
     ("log", [r#""debug""#, r#""waypost=trace""#], r#""a=b=c""#, "not a log filter"),

@@ -13,3 +13,4 @@ mod requests;
 mod rls;
 mod settings;
 mod stopping;
+mod web_pages;

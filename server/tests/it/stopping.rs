@@ -1,6 +1,10 @@
 //! Stopping a server: the drain, the second signal, and the files that remain.
 
-use std::{fs, os::unix::net::UnixStream, process::Command};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    process::Command,
+};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -186,6 +190,29 @@ fn requests_that_outlast_the_drain_are_cut() {
     assert_eq!(server.wait().code(), Some(0));
     assert_eq!(put.rest(), "");
     assert!(server.log().contains("requests that still run"), "{}", server.log());
+}
+
+#[test]
+fn a_socket_has_its_mode_whatever_the_umask() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let listen = format!("unix:{}", path.display());
+    for (umask, args, mode) in [
+        ("000", &[][..], 0o660),
+        ("022", &[], 0o660),
+        ("077", &[], 0o660),
+        ("000", &["--socket-mode", "0600"], 0o600),
+        ("077", &["--socket-mode", "0666"], 0o666),
+    ] {
+        let mut command = Command::new("sh");
+        let script = format!("umask {umask}; exec \"$0\" \"$@\"");
+        command.env_clear().args(["-c", &script, env!("CARGO_BIN_EXE_waypost")]);
+        command.args(["serve", "--listen", &listen]);
+        let server = Server::start_with(command, TempDir::new().unwrap(), args);
+        let permissions = fs::metadata(&path).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, mode, "umask {umask}, {args:?}");
+        server.stop();
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use waypost::{
     metrics::Metrics,
     rate_limits::{NamedLimits, RateLimits},
     router::Router,
+    web_pages::WebPages,
     writes::Writes,
 };
 
@@ -87,5 +88,5 @@ descriptors:
 
 /// Its routes.
 pub fn router(app: &Arc<App>) -> Router {
-    Router::new(Arc::clone(app), envoy())
+    Router::new(Arc::clone(app), envoy(), WebPages::default())
 }
