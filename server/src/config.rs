@@ -6,6 +6,8 @@
 //! | `given` | the texts of flags and variables |
 //! | `value` | how a value is read from a text and from the file |
 //! | `kinds` | the server's own types of values, with their bounds |
+//! | `source` | where a configuration comes from, to load it again |
+//! | `stamp` | whether files have changed |
 //! | `error` | why there is no configuration |
 //!
 //! A flag wins over a variable, a variable over the file, the file over the default.
@@ -14,23 +16,24 @@ mod error;
 mod given;
 mod kinds;
 mod settings;
+mod source;
+mod stamp;
 #[cfg(test)]
 mod tests;
 mod value;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use self::settings::FileSettings;
-use crate::{
-    api::rls::{self, Domains},
-    rate_limits::NamedLimits,
-};
+use crate::{api::rls::Domains, rate_limits::NamedLimits};
 
 pub use self::{
     error::ConfigError,
     given::{DataAndAddresses, DataOnly, Every, Flags, Given, Selection},
     kinds::{Durability, LogFilter, Number, Size, Span, Title},
-    settings::{Group, SETTINGS, Setting, Settings},
+    settings::{Group, RELOADED, SETTINGS, Setting, Settings},
+    source::{RlsSource, Sources},
+    stamp::Stamp,
     value::{List, Value, ValueError},
 };
 pub use crate::connection::Listen;
@@ -44,6 +47,10 @@ pub struct Config {
     pub rate_limits: NamedLimits,
     /// Limits for Envoy.
     pub rls: Domains,
+    /// Where these come from.
+    pub rls_source: Arc<RlsSource>,
+    /// The state of their files before they were read.
+    pub rls_stamp: Stamp,
 }
 
 impl Config {
@@ -55,9 +62,15 @@ impl Config {
     pub fn load(given: &Given, file: Option<&Path>) -> Result<Config, ConfigError> {
         let from_file = file.map(read).transpose()?.unwrap_or_default();
         let (settings, rate_limits, domains) = Settings::resolve(given, from_file)?;
-        let inline = file.map(|file| (&domains[..], file));
-        let rls = rls::load(inline, settings.rls_config.as_deref(), settings.rls_algorithm)?;
-        Ok(Config { settings, rate_limits, rls })
+        let rls_source = RlsSource {
+            inline: file.map(|file| (domains, file.to_owned())),
+            yaml: settings.rls_config.clone(),
+            algorithm: settings.rls_algorithm,
+        };
+        let rls_stamp = rls_source.stamp();
+        let rls = rls_source.load()?;
+        let rls_source = Arc::new(rls_source);
+        Ok(Config { settings, rate_limits, rls, rls_source, rls_stamp })
     }
 }
 

@@ -90,7 +90,7 @@ pub struct Server {
 impl Server {
     /// A server of `router`.
     #[must_use]
-    pub fn new(router: Router, limits: Limits) -> Server {
+    pub fn new(router: Arc<Router>, limits: Limits) -> Server {
         let mut http = auto::Builder::new(TokioExecutor::new());
         let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
         // The watch has the timers; half-closed clients (`nc -N`) receive their response.
@@ -102,7 +102,6 @@ impl Server {
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
             .max_send_buf_size(HTTP2_SEND_BUFFER);
         let connections = NonZeroUsize::try_from(limits.connections).unwrap_or(NonZeroUsize::MAX);
-        let router = Arc::new(router);
         Server {
             site: Arc::new(Site { router, limits, http }),
             admission: Admission::patient(connections),

@@ -1,8 +1,9 @@
 //! The rate limits of a location: one table of counters for all APIs, the limits that have a name,
 //! and what is counted of them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
+use arc_swap::{ArcSwap, Guard};
 use kv_core::Store;
 use ratelimit::{BuildError, Decision, Limit, Limiter};
 
@@ -22,17 +23,48 @@ pub use named::{NamedLimit, NamedLimits};
 pub use period::{Period, PeriodError};
 use saved::Restored;
 
+/// The rate limits of a location, which a reload replaces as a whole.
+#[derive(Debug)]
+pub struct CurrentLimits(ArcSwap<RateLimits>);
+
+impl CurrentLimits {
+    /// Begins with these limits.
+    #[must_use]
+    pub fn new(limits: Arc<RateLimits>) -> CurrentLimits {
+        CurrentLimits(ArcSwap::new(limits))
+    }
+
+    /// The limits as of now. A request uses one load for all that it does.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<RateLimits>> {
+        self.0.load()
+    }
+
+    /// Replaces the limits that have a name. The counters stay: a limit goes on with those of its namespace, keys, algorithm
+    /// and period.
+    pub fn replace(&self, named: NamedLimits, metrics: &LimitMetrics) {
+        let before = self.0.load_full();
+        self.0.store(Arc::new(RateLimits {
+            limiter: Arc::clone(&before.limiter),
+            named: with_metrics(named, metrics),
+            unnamed: before.unnamed.clone(),
+            denied: before.denied.clone(),
+            has_counters: before.has_counters,
+        }));
+    }
+}
+
 /// The rate limits of a location.
 #[derive(Debug)]
 pub struct RateLimits {
     /// The counters of all limits.
-    limiter: Limiter,
+    limiter: Arc<Limiter>,
     /// The limits that have a name, by name.
     named: HashMap<String, Named>,
     /// Where decisions on limits without a name are counted.
     unnamed: Tally,
     /// The keys that are denied most; none unless the setting enables them.
-    denied: Option<DeniedKeys>,
+    denied: Option<Arc<DeniedKeys>>,
     /// It started with counters that the last stop saved.
     has_counters: bool,
 }
@@ -94,21 +126,12 @@ impl RateLimits {
         top_denied: u32,
         metrics: &LimitMetrics,
     ) -> RateLimits {
-        let named = named.0.into_iter().map(|(name, configured)| {
-            let named = Named {
-                limit: configured.limit,
-                namespace: configured.namespace.unwrap_or_else(|| name.clone()),
-                tally: metrics.tally(&name),
-                name: name.clone(),
-            };
-            (name, named)
-        });
         let watched = usize::try_from(top_denied).unwrap_or(usize::MAX);
         RateLimits {
-            limiter,
-            named: named.collect(),
+            limiter: Arc::new(limiter),
+            named: with_metrics(named, metrics),
             unnamed: metrics.tally(""),
-            denied: (watched > 0).then(|| DeniedKeys::new(watched)),
+            denied: (watched > 0).then(|| Arc::new(DeniedKeys::new(watched))),
             has_counters: false,
         }
     }
@@ -123,6 +146,11 @@ impl RateLimits {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Named> {
         self.named.get(name)
+    }
+
+    /// The names of the limits that have one.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.keys().map(String::as_str)
     }
 
     /// The metrics of the limits that callers describe themselves.
@@ -149,7 +177,21 @@ impl RateLimits {
             counters: stats.live,
             capacity: stats.slots,
             evictions: stats.evictions,
-            denied: self.denied.as_ref().map(DeniedKeys::top).unwrap_or_default(),
+            denied: self.denied.as_deref().map(DeniedKeys::top).unwrap_or_default(),
         }
     }
+}
+
+/// The limits that have a name, by name, each with its metrics.
+fn with_metrics(named: NamedLimits, metrics: &LimitMetrics) -> HashMap<String, Named> {
+    let named = named.0.into_iter().map(|(name, configured)| {
+        let named = Named {
+            limit: configured.limit,
+            namespace: configured.namespace.unwrap_or_else(|| name.clone()),
+            tally: metrics.tally(&name),
+            name: name.clone(),
+        };
+        (name, named)
+    });
+    named.collect()
 }

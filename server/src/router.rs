@@ -6,6 +6,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use arc_swap::ArcSwap;
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
     header::{HeaderName, HeaderValue, UPGRADE},
@@ -40,9 +41,9 @@ pub struct Router {
     /// The state that the APIs share.
     app: Arc<App>,
     /// Envoy's limits.
-    rls: Arc<Rls>,
+    rls: ArcSwap<Rls>,
     /// Refuses what web pages make a browser send.
-    web_pages: WebPages,
+    web_pages: ArcSwap<WebPages>,
     /// The APIs with fixed paths.
     fixed: axum::Router,
 }
@@ -61,7 +62,12 @@ impl Router {
             })
             .fallback(async |uri: Uri| nothing(&uri, StatusCode::NOT_FOUND, NO_API.into()))
             .with_state(Arc::clone(&app));
-        Router { app, rls: Arc::new(rls), web_pages, fixed }
+        Router {
+            app,
+            rls: ArcSwap::from_pointee(rls),
+            web_pages: ArcSwap::from_pointee(web_pages),
+            fixed,
+        }
     }
 
     /// The state that all APIs share.
@@ -70,9 +76,19 @@ impl Router {
         &self.app
     }
 
+    /// Replaces Envoy's limits, after a reload.
+    pub fn replace_rls(&self, rls: Rls) {
+        self.rls.store(Arc::new(rls));
+    }
+
+    /// Replaces the rules for web pages, after a reload.
+    pub fn replace_web_pages(&self, web_pages: WebPages) {
+        self.web_pages.store(Arc::new(web_pages));
+    }
+
     /// Responds to a request, and reports which API did.
     pub async fn answer(&self, request: Request<RequestBody>) -> (Api, Response<Body>) {
-        if let Err(refusal) = self.web_pages.check(&request) {
+        if let Err(refusal) = self.web_pages.load().check(&request) {
             let response = nothing(request.uri(), refusal.status(), refusal.to_string());
             return (Api::None, response);
         }
@@ -95,7 +111,7 @@ impl Router {
             return (Api::Ratelimit, ratelimit::serve(&self.app, request).await);
         }
         if rls::is_here(request.uri().path()) {
-            return (Api::Rls, rls::serve(&self.app, &self.rls, request).await);
+            return (Api::Rls, rls::serve(&self.app, &self.rls.load_full(), request).await);
         }
         let api = api_of(request.uri().path());
         let response = match self.fixed.clone().oneshot(request).await {

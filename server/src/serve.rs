@@ -6,6 +6,7 @@
 //! | `store` | the store and the rate limits: opened, saved, closed |
 //! | `replication` | the server's part in a cluster |
 //! | `renewal` | keeps the location's certificate valid |
+//! | `reload` | takes a changed configuration while the server runs |
 //! | `watch` | logs alarms, and reports them to the other locations |
 
 use std::{sync::Arc, time::Duration};
@@ -21,19 +22,21 @@ use crate::{
     api::rls::Rls,
     app::App,
     cluster::Location,
-    config::{Config, Settings},
+    config::{Config, Settings, Sources},
     connection::{Listen, Listener, Server},
     drain::Drain,
     http::incoming::long_bodies,
     metrics::Metrics,
+    rate_limits::CurrentLimits,
     router::Router,
-    signals::Signals,
+    signals::{Hangups, Signals},
     web_pages::WebPages,
     writes::Writes,
 };
 
 mod error;
 mod hand_over;
+mod reload;
 mod renewal;
 mod replication;
 mod store;
@@ -43,6 +46,7 @@ mod watch;
 
 pub use self::error::ServeError;
 use self::{
+    reload::Reloader,
     replication::Replication,
     store::{OpenStore, wait_for_close},
 };
@@ -54,14 +58,15 @@ const SPARE_FILES: u64 = 64;
 /// milliseconds and makes the next start faster; only a disk that hangs takes longer.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// Serves until SIGTERM, SIGINT or SIGHUP. Then drains: `/readyz` fails, no more connections are
-/// accepted, running requests may finish; and closes the store. A second signal other than SIGHUP, at
-/// any time, stops the server at once.
+/// Serves until SIGTERM or SIGINT, or until its terminal is closed. Then drains: `/readyz` fails, no more connections are
+/// accepted, running requests may finish; and closes the store. A second SIGTERM or SIGINT, at any time, stops the server
+/// at once. SIGHUP loads the configuration again from `sources`.
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn run(config: Config) -> Result<(), ServeError> {
+pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
+    let hangups = Hangups::new()?;
     tokio::select! {
         joined = replication::join(&config.settings) => joined?,
         name = signals.next() => {
@@ -82,8 +87,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     raise_file_limit(config.settings.max_connections.get());
     let limits = config.settings.connection_limits();
     let web_pages = WebPages::new(config.settings.allowed_hosts.0.clone());
-    let router = Router::new(Arc::clone(&app), rls, web_pages);
-    let server = Arc::new(Server::new(router, limits));
+    let router = Arc::new(Router::new(Arc::clone(&app), rls, web_pages));
+    let server = Arc::new(Server::new(Arc::clone(&router), limits));
+    let reloader = Reloader::new(sources, config.clone(), Arc::clone(&app), router);
+    let reloading = tokio::spawn(reloader.run(hangups));
     let accepting = tokio::spawn({
         let server = Arc::clone(&server);
         async move { server.accept(listener).await }
@@ -110,6 +117,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     };
     app.drain.close();
     accepting.await?;
+    reloading.abort();
     watching.abort();
     if let Some(replication) = replication {
         replication.stop().await;
@@ -195,7 +203,7 @@ async fn start(
         writes: Writes::new(store.clone(), settings.queue_wait.get(), membership.clone()),
         long_bodies: long_bodies(),
         store: store.clone(),
-        rate_limits: Arc::clone(&opened.rate_limits),
+        rate_limits: CurrentLimits::new(Arc::clone(&opened.rate_limits)),
         metrics,
         membership,
         drain: Arc::new(Drain::default()),

@@ -60,6 +60,7 @@ pub use decide::{Invalid, MAX_DESCRIPTORS, decide};
 pub use fields::{Fields, UnknownFields};
 pub(crate) use grpc::is_here;
 pub use grpc::serve;
+pub(crate) use load::files;
 pub use load::{LoadError, YamlError, load, parse};
 pub use service::Rls;
 pub use tree::{Domains, Rule, Tree};

@@ -100,6 +100,9 @@ impl Setting {
     }
 }
 
+/// The fields of the settings that a reload applies; a change of any other one needs a restart.
+pub const RELOADED: [&str; 4] = ["allowed_hosts", "rls_config", "rls_algorithm", "rls_headers"];
+
 macro_rules! settings {
     ($(
         $group:ident {
@@ -142,6 +145,18 @@ macro_rules! settings {
         }
 
         impl Settings {
+            /// Returns the settings whose values differ.
+            #[must_use]
+            pub fn differences(&self, other: &Settings) -> Vec<&'static Setting> {
+                let mut fields = Vec::new();
+                $($(
+                    if self.$field != other.$field {
+                        fields.push(stringify!($field));
+                    }
+                )+)+
+                SETTINGS.iter().filter(|setting| fields.contains(&setting.field)).collect()
+            }
+
             /// Takes each setting from the command line, else from the environment, else from the
             /// file, else its default.
             ///

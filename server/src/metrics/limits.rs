@@ -1,8 +1,13 @@
 //! Rate limits, of all APIs.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, core::Collector as _,
+};
 
 use super::registry::{counter, counters, gauge, gauges, number};
 
@@ -115,13 +120,28 @@ impl LimitMetrics {
         }
     }
 
-    /// The counters of the limit of this name. The empty name stands for all limits without one.
+    /// The counters of the limit of this name, which are made if there are none. The empty name stands for all limits without one.
     #[must_use]
     pub fn tally(&self, name: &str) -> Tally {
         Tally {
             checks: self.checks.with_label_values(&[name]),
             denials: self.denials.with_label_values(&[name]),
             shadow_denials: self.shadow_denials.with_label_values(&[name]),
+        }
+    }
+
+    /// Removes the series of limits that have none of these names, after a reload. Call it before the series of new limits
+    /// are made, so that there are never more than those of one configuration.
+    pub fn keep_only(&self, names: &BTreeSet<String>) {
+        for counters in [&self.checks, &self.denials, &self.shadow_denials] {
+            for family in counters.collect() {
+                let labels = family.get_metric().iter().flat_map(|series| series.get_label());
+                for name in labels.map(|label| label.value()).filter(|name| !names.contains(*name))
+                {
+                    // It can fail only if the series is gone already.
+                    let _gone = counters.remove_label_values(&[name]);
+                }
+            }
         }
     }
 

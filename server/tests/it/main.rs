@@ -9,6 +9,7 @@ mod limits;
 mod pipelining;
 mod process;
 mod refused;
+mod reload;
 mod requests;
 mod rls;
 mod settings;

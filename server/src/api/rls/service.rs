@@ -31,8 +31,14 @@ impl Rls {
         limits: &LimitMetrics,
         counts: &RlsMetrics,
     ) -> Rls {
-        let tallies = domains.paths().iter().map(|path| limits.tally(&format!("rls:{path}")));
+        let tallies = domains.paths().iter().map(|path| limits.tally(&Rls::label(path)));
         Rls { tallies: tallies.collect(), domains, fields, counts: counts.clone() }
+    }
+
+    /// The label of the metrics of the rule with this path.
+    #[must_use]
+    pub fn label(path: &str) -> String {
+        format!("rls:{path}")
     }
 
     /// The metrics of a rule; for limits from requests, those of all limits without a name.
