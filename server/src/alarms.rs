@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `kind` | the kinds of alarm: their names in metrics and documentation, their numbers between locations |
 //! | `snapshot` | the state from which everything is derived |
-//! | `derive` | the alarms, as a pure function; `links`, `writes`, `clock`, `damage`, `store` and `titles` are its parts |
+//! | `derive` | the alarms, as a pure function; `links`, `writes`, `clock`, `damage`, `store`, `titles` and `configuration` are its parts |
 //! | `verdict` | whether all is well, in one line |
 //! | `book` | since when each alarm lasts; logs when one rises and when it ends |
 //!
@@ -16,6 +16,7 @@
 mod alarm;
 mod book;
 mod clock;
+mod configuration;
 mod damage;
 mod derive;
 mod kind;
@@ -32,6 +33,7 @@ mod writes;
 pub use self::{
     alarm::Alarm,
     book::{AlarmBook, Raised},
+    configuration::ConfigurationFault,
     damage::{DamageState, DamagedInfo, KeyInfo},
     derive::{alarms, conditions},
     kind::{AlarmKind, CATCHING_UP},

@@ -14,7 +14,7 @@ use crate::{
     drain::Drain,
     membership::Membership,
     metrics::Metrics,
-    rate_limits::RateLimits,
+    rate_limits::CurrentLimits,
     writes::Writes,
 };
 
@@ -31,7 +31,7 @@ pub struct App {
     /// Who sent a request, and what that permits.
     pub gate: Gate,
     /// The rate limits and their counters.
-    pub rate_limits: Arc<RateLimits>,
+    pub rate_limits: CurrentLimits,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// This location's membership in a cluster, if it is in one.
@@ -62,7 +62,13 @@ impl App {
             Some(membership) => Some((membership.as_ref(), membership.state().await)),
         };
         let now = SystemEnvironment::new().now_ms() / 1000;
-        let snapshot = Snapshot::of(&self.store, member, self.alarms.titles(), now);
+        let snapshot = Snapshot::of(
+            &self.store,
+            member,
+            self.alarms.titles(),
+            self.alarms.configuration(),
+            now,
+        );
         let called = |id: MemberId| match &snapshot.member {
             Some(member) => member.called(id),
             None => id.to_string(),
@@ -98,7 +104,10 @@ mod tests {
     use ratelimit::Limiter;
 
     use super::*;
-    use crate::{http::incoming::long_bodies, rate_limits::NamedLimits};
+    use crate::{
+        http::incoming::long_bodies,
+        rate_limits::{NamedLimits, RateLimits},
+    };
 
     #[test]
     fn a_location_is_ready_until_it_drains_or_its_store_rejects_writes() {
@@ -109,12 +118,12 @@ mod tests {
             long_bodies: long_bodies(),
             store,
             gate: Gate::default(),
-            rate_limits: Arc::new(RateLimits::new(
+            rate_limits: CurrentLimits::new(Arc::new(RateLimits::new(
                 Limiter::builder().memory_bytes(1 << 16).build().unwrap(),
                 NamedLimits::default(),
                 0,
                 Metrics::new().limits(),
-            )),
+            ))),
             metrics: Arc::default(),
             membership: None,
             drain: Arc::default(),

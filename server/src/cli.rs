@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    config::{Config, ConfigError, Every, Flags},
+    config::{ConfigError, Every, Flags, Sources},
     demo,
     serve::{self, ServeError},
     threads::{self, RuntimeError},
@@ -133,7 +133,8 @@ fn with_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
 
 /// Runs a server until a signal stops it.
 fn serve_with(serve: Serve) -> Result<(), RunError> {
-    let config = Config::load(&serve.settings.or_environment(), serve.config.as_deref())?;
+    let sources = Sources::new(serve.settings.or_environment(), serve.config);
+    let config = sources.load()?;
     // h2 logs malformed paths, which may contain keys.
     let filter = EnvFilter::try_new(format!("{},h2=warn", config.settings.log.as_str()))?;
     tracing_subscriber::fmt()
@@ -143,7 +144,7 @@ fn serve_with(serve: Serve) -> Result<(), RunError> {
         .with_writer(std::io::stderr)
         .init();
     let runtime = threads::runtime(config.settings.serving_threads())?;
-    let result = runtime.block_on(serve::run(config));
+    let result = runtime.block_on(serve::run(config, sources));
     // Does not wait for connections that were cut.
     runtime.shutdown_background();
     Ok(result?)

@@ -7,6 +7,8 @@
 //! | `value` | how a value is read from a text and from the file |
 //! | `kinds` | the server's own types of values, with their bounds |
 //! | `listeners` | where the server listens |
+//! | `source` | where a configuration comes from, to load it again |
+//! | `stamp` | whether files have changed |
 //! | `error` | why there is no configuration |
 //!
 //! A flag wins over a variable, a variable over the file, the file over the default.
@@ -16,26 +18,27 @@ mod given;
 mod kinds;
 mod listeners;
 mod settings;
+mod source;
+mod stamp;
 #[cfg(test)]
 mod tests;
 mod value;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use toml::Spanned;
 
 use self::{listeners::ListenerTable, settings::FileSettings};
-use crate::{
-    api::rls::{self, Domains},
-    rate_limits::NamedLimits,
-};
+use crate::{api::rls::Domains, rate_limits::NamedLimits};
 
 pub use self::{
     error::ConfigError,
     given::{DataAndAddresses, DataOnly, Every, Flags, Given, Selection},
     kinds::{Durability, LogFilter, Number, Size, Span, Title},
     listeners::ListenerSettings,
-    settings::{Group, SETTINGS, Setting, Settings},
+    settings::{Group, RELOADED, SETTINGS, Setting, Settings},
+    source::{RlsSource, Sources},
+    stamp::Stamp,
     value::{List, Value, ValueError},
 };
 pub use crate::connection::Listen;
@@ -51,6 +54,10 @@ pub struct Config {
     pub rate_limits: NamedLimits,
     /// Limits for Envoy.
     pub rls: Domains,
+    /// Where these come from.
+    pub rls_source: Arc<RlsSource>,
+    /// The state of their files before they were read.
+    pub rls_stamp: Stamp,
 }
 
 impl Config {
@@ -71,13 +78,16 @@ impl Config {
         if named > max_limits {
             return Err(ConfigError::Limits { named, max_limits });
         }
-        let rls = rls::load(rls::Sources {
-            inline: file.map(|file| (&domains[..], file)),
-            yaml: settings.rls_config.as_deref(),
+        let rls_source = RlsSource {
+            inline: file.map(|file| (domains, file.to_owned())),
+            yaml: settings.rls_config.clone(),
             algorithm: settings.rls_algorithm,
             max_limits: max_limits - named,
-        })?;
-        Ok(Config { settings, listeners, rate_limits, rls })
+        };
+        let rls_stamp = rls_source.stamp();
+        let rls = rls_source.load()?;
+        let rls_source = Arc::new(rls_source);
+        Ok(Config { settings, listeners, rate_limits, rls, rls_source, rls_stamp })
     }
 }
 

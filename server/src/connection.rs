@@ -29,6 +29,7 @@ mod limits;
 mod listen;
 mod listener;
 mod refusal;
+mod socket_mode;
 mod stream;
 mod watch;
 
@@ -60,6 +61,7 @@ pub use self::{
     limits::Limits,
     listen::{Listen, ListenError},
     listener::{BindError, Listener, SocketFile},
+    socket_mode::{SocketMode, SocketModeError},
 };
 
 /// How many bytes an HTTP/2 stream and connection may have in flight to the server: it bounds the
@@ -100,7 +102,7 @@ pub struct Server {
 impl Server {
     /// A server of `router`.
     #[must_use]
-    pub fn new(router: Router, limits: Limits) -> Server {
+    pub fn new(router: Arc<Router>, limits: Limits) -> Server {
         let mut http = auto::Builder::new(TokioExecutor::new());
         let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
         // The watch has the timers; half-closed clients (`nc -N`) receive their response.
@@ -114,7 +116,6 @@ impl Server {
         let connections = NonZeroUsize::try_from(limits.connections).unwrap_or(NonZeroUsize::MAX);
         let handshakes = NonZeroUsize::new(connections.get() / 10).unwrap_or(NonZeroUsize::MIN);
         let handshakes = Admission::new(handshakes, limits.header);
-        let router = Arc::new(router);
         Server {
             site: Arc::new(Site { router, limits, http, handshakes }),
             admission: Admission::patient(connections),

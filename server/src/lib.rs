@@ -10,6 +10,7 @@
 //! | [`tls`] | the certificates of listeners |
 //! | [`access`] | what a client may use |
 //! | [`router`] | which API a request goes to |
+//! | [`web_pages`] | which requests a web page made a browser send |
 //! | [`api`] | one module per protocol: what a request means, and the response |
 //! | [`http`] | what the APIs share of HTTP: bodies, JSON, forms, replies, streams |
 //! | [`app`] | the state that all APIs share: the store, the way to it, the rate limits, the metrics |
@@ -49,4 +50,5 @@ pub mod serve;
 mod signals;
 pub mod threads;
 pub mod tls;
+pub mod web_pages;
 pub mod writes;

@@ -1,8 +1,12 @@
 //! The rate limits of a location: one table of counters for all APIs, the limits that have a name,
 //! and what is counted of them.
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
+use arc_swap::{ArcSwap, Guard};
 use kv_core::Store;
 use ratelimit::{BuildError, Decision, Limit, Limiter};
 
@@ -25,21 +29,55 @@ use saved::Restored;
 use spaces::Spaces;
 pub(crate) use spaces::{Window, window};
 
+/// The rate limits of a location, which a reload replaces as a whole.
+#[derive(Debug)]
+pub struct CurrentLimits(ArcSwap<RateLimits>);
+
+impl CurrentLimits {
+    /// Begins with these limits.
+    #[must_use]
+    pub fn new(limits: Arc<RateLimits>) -> CurrentLimits {
+        CurrentLimits(ArcSwap::new(limits))
+    }
+
+    /// The limits as of now. A request uses one load for all that it does.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<RateLimits>> {
+        self.0.load()
+    }
+
+    /// Replaces the limits that have a name. The counters stay: a limit goes on with those of its namespace, keys, algorithm
+    /// and period.
+    pub fn replace(&self, named: NamedLimits) {
+        let before = self.0.load_full();
+        self.0.store(Arc::new(RateLimits {
+            limiter: Arc::clone(&before.limiter),
+            named: with_metrics(named, &before.tallies),
+            spaces: Arc::clone(&before.spaces),
+            tallies: before.tallies.clone(),
+            unnamed: before.unnamed.clone(),
+            denied: before.denied.clone(),
+            has_counters: before.has_counters,
+        }));
+        self.load().add_named();
+    }
+}
+
 /// The rate limits of a location.
 #[derive(Debug)]
 pub struct RateLimits {
     /// The counters of all limits.
-    limiter: Limiter,
+    limiter: Arc<Limiter>,
     /// The limits that have a name, by name.
     named: HashMap<String, Named>,
     /// The counters that the configuration names.
-    spaces: Spaces,
+    spaces: Arc<Spaces>,
     /// Creates the metrics of a limit that is used for the first time.
     tallies: Tallies,
     /// Where decisions on limits without a name are counted.
     unnamed: Tally,
     /// The keys that are denied most; none unless the setting enables them.
-    denied: Option<DeniedKeys>,
+    denied: Option<Arc<DeniedKeys>>,
     /// It started with counters that the last stop saved.
     has_counters: bool,
 }
@@ -113,32 +151,24 @@ impl RateLimits {
         metrics: &LimitMetrics,
     ) -> RateLimits {
         let tallies = metrics.tallies();
-        let is_few = named.0.len() <= EAGER_TALLIES;
-        let named = named.0.into_iter().map(|(name, configured)| {
-            let named = Named {
-                limit: configured.limit,
-                namespace: configured.namespace.unwrap_or_else(|| name.clone()),
-                tally: OnceLock::new(),
-                name: name.clone(),
-            };
-            if is_few {
-                named.tally(&tallies);
-            }
-            (name, named)
-        });
-        let named: HashMap<String, Named> = named.collect();
-        let spaces = Spaces::default();
-        spaces.add(named.values().map(|named| (&named.namespace[..], window(&named.limit))));
         let watched = usize::try_from(top_denied).unwrap_or(usize::MAX);
-        RateLimits {
-            limiter,
-            named,
-            spaces,
+        let rates = RateLimits {
+            limiter: Arc::new(limiter),
+            named: with_metrics(named, &tallies),
+            spaces: Arc::default(),
             unnamed: tallies.tally(""),
             tallies,
-            denied: (watched > 0).then(|| DeniedKeys::new(watched)),
+            denied: (watched > 0).then(|| Arc::new(DeniedKeys::new(watched))),
             has_counters: false,
-        }
+        };
+        rates.add_named();
+        rates
+    }
+
+    /// Adds the counters of the limits that have a name.
+    fn add_named(&self) {
+        let named = self.named.values();
+        self.spaces.add(named.map(|named| (&named.namespace[..], window(&named.limit))));
     }
 
     /// The counters.
@@ -171,6 +201,11 @@ impl RateLimits {
         limit.guest(!self.spaces.has(namespace, &limit))
     }
 
+    /// The names of the limits that have one.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.keys().map(String::as_str)
+    }
+
     /// The metrics of the limits that callers describe themselves.
     #[must_use]
     pub fn unnamed(&self) -> &Tally {
@@ -195,7 +230,25 @@ impl RateLimits {
             counters: stats.live,
             capacity: stats.slots,
             evictions: stats.evictions,
-            denied: self.denied.as_ref().map(DeniedKeys::top).unwrap_or_default(),
+            denied: self.denied.as_deref().map(DeniedKeys::top).unwrap_or_default(),
         }
     }
+}
+
+/// The limits that have a name, by name. If they are few, their metrics exist from now on.
+fn with_metrics(named: NamedLimits, tallies: &Tallies) -> HashMap<String, Named> {
+    let is_few = named.0.len() <= EAGER_TALLIES;
+    let named = named.0.into_iter().map(|(name, configured)| {
+        let named = Named {
+            limit: configured.limit,
+            namespace: configured.namespace.unwrap_or_else(|| name.clone()),
+            tally: OnceLock::new(),
+            name: name.clone(),
+        };
+        if is_few {
+            named.tally(tallies);
+        }
+        (name, named)
+    });
+    named.collect()
 }

@@ -8,9 +8,10 @@ mod access;
 
 use std::{borrow::Cow, sync::Arc};
 
+use arc_swap::ArcSwap;
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
-    header::{HeaderName, HeaderValue, ORIGIN, UPGRADE},
+    header::{HeaderName, HeaderValue, UPGRADE},
 };
 use percent_encoding::percent_decode_str;
 use tower::ServiceExt as _;
@@ -26,6 +27,7 @@ use crate::{
     app::App,
     http::{Body, RequestBody, problem::Problem, reply},
     metrics::Api,
+    web_pages::{Refusal, WebPages},
 };
 
 /// The namespace of a request, on any path. It wins over all routes, because a key may be `metrics`.
@@ -43,15 +45,17 @@ pub struct Router {
     /// The state that the APIs share.
     app: Arc<App>,
     /// Envoy's limits.
-    rls: Arc<Rls>,
+    rls: ArcSwap<Rls>,
+    /// Refuses what web pages make a browser send.
+    web_pages: ArcSwap<WebPages>,
     /// The APIs with fixed paths.
     fixed: axum::Router,
 }
 
 impl Router {
-    /// The routes of `app`, with `rls` as the limits of Envoy.
+    /// The routes of `app`, with `rls` as the limits of Envoy, for requests that `web_pages` does not refuse.
     #[must_use]
-    pub fn new(app: Arc<App>, rls: Rls) -> Router {
+    pub fn new(app: Arc<App>, rls: Rls, web_pages: WebPages) -> Router {
         let fixed = ops::routes()
             .merge(namespaces::routes())
             .merge(cluster::routes())
@@ -63,7 +67,12 @@ impl Router {
             })
             .fallback(async |uri: Uri| nothing(&uri, StatusCode::NOT_FOUND, NO_API.into()))
             .with_state(Arc::clone(&app));
-        Router { app, rls: Arc::new(rls), fixed }
+        Router {
+            app,
+            rls: ArcSwap::from_pointee(rls),
+            web_pages: ArcSwap::from_pointee(web_pages),
+            fixed,
+        }
     }
 
     /// The state that all APIs share.
@@ -72,15 +81,25 @@ impl Router {
         &self.app
     }
 
+    /// Replaces Envoy's limits, after a reload.
+    pub fn replace_rls(&self, rls: Rls) {
+        self.rls.store(Arc::new(rls));
+    }
+
+    /// Replaces the rules for web pages, after a reload.
+    pub fn replace_web_pages(&self, web_pages: WebPages) {
+        self.web_pages.store(Arc::new(web_pages));
+    }
+
     /// Responds to a request of this client, and reports which API did.
     pub async fn answer(
         &self,
         request: Request<RequestBody>,
         client: &Client,
     ) -> (Api, Response<Body>) {
-        let headers = request.headers();
-        if headers.contains_key(ORIGIN) {
-            return (Api::None, reply::text(StatusCode::FORBIDDEN, NO_PAGES));
+        if let Err(refusal) = self.check_page(&request, client) {
+            let response = nothing(request.uri(), refusal.status(), refusal.to_string());
+            return (Api::None, response);
         }
         if !request.uri().path().starts_with('/') {
             return (Api::None, reply::text(StatusCode::BAD_REQUEST, NO_PATH));
@@ -107,7 +126,7 @@ impl Router {
         }
         let response = match api {
             Api::Ratelimit => ratelimit::serve(&self.app, &grant, request).await,
-            Api::Rls => rls::serve(&self.app, &self.rls, &grant, request).await,
+            Api::Rls => rls::serve(&self.app, &self.rls.load_full(), &grant, request).await,
             Api::None => nothing(request.uri(), StatusCode::NOT_FOUND, NO_API.into()),
             _ => match self.fixed.clone().oneshot(request).await {
                 Ok(response) => response.map(Body::new),
@@ -115,6 +134,14 @@ impl Router {
             },
         };
         (api, response)
+    }
+
+    /// Refuses what a web page made a browser send, unless the client needs a token: no page has one.
+    fn check_page(&self, request: &Request<RequestBody>, client: &Client) -> Result<(), Refusal> {
+        if self.app.gate.needs_token(client, &self.app.store.tokens()) {
+            return Ok(());
+        }
+        self.web_pages.load().check(request)
     }
 
     /// Responds to a call whose namespace is in a header.
@@ -174,7 +201,7 @@ fn is_proxy_session(request: &Request<RequestBody>) -> bool {
     request.headers().contains_key(UPGRADE) && names_binding(request.uri())
 }
 
-/// The response of a path or method that does not exist, in the form of its API.
+/// A response that no API made, in the form of the API that the path belongs to.
 fn nothing(uri: &Uri, status: StatusCode, sentence: String) -> Response<Body> {
     match api_of_path(uri.path()) {
         Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens => {
@@ -219,10 +246,6 @@ fn api_of_path(path: &str) -> Api {
         _ => Api::None,
     }
 }
-
-/// The refusal of a browser's request.
-const NO_PAGES: &str = "requests of web pages (with an Origin header) are refused: \
-    they could use whatever this machine may use";
 
 /// The refusal of a target without a path.
 const NO_PATH: &str = "the target of a request is a path, which begins with /, or a whole URL";

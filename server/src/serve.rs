@@ -7,6 +7,7 @@
 //! | `store` | the store and the rate limits: opened, saved, closed |
 //! | `replication` | the server's part in a cluster |
 //! | `renewal` | keeps the location's certificate valid |
+//! | `reload` | takes a changed configuration while the server runs |
 //! | `watch` | logs alarms, and reports them to the other locations |
 
 use std::{io, sync::Arc, time::Duration};
@@ -23,19 +24,22 @@ use crate::{
     api::rls::Rls,
     app::App,
     cluster::Location,
-    config::{Config, Settings},
+    config::{Config, Settings, Sources},
     connection::{Entrance, Listen, Server},
     drain::Drain,
     http::incoming::long_bodies,
     metrics::Metrics,
+    rate_limits::CurrentLimits,
     router::Router,
-    signals::Signals,
+    signals::{Hangups, Signals},
+    web_pages::WebPages,
     writes::Writes,
 };
 
 mod entrances;
 mod error;
 mod hand_over;
+mod reload;
 mod renewal;
 mod replication;
 mod store;
@@ -45,6 +49,7 @@ mod watch;
 
 pub use self::{entrances::Certificates, error::ServeError};
 use self::{
+    reload::Reloader,
     replication::Replication,
     store::{OpenStore, wait_for_close},
 };
@@ -56,14 +61,15 @@ const SPARE_FILES: u64 = 64;
 /// milliseconds and makes the next start faster; only a disk that hangs takes longer.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// Serves until SIGTERM, SIGINT or SIGHUP. Then drains: `/readyz` fails, no more connections are
-/// accepted, running requests may finish; and closes the store. A second signal other than SIGHUP, at
-/// any time, stops the server at once.
+/// Serves until SIGTERM or SIGINT, or until its terminal is closed. Then drains: `/readyz` fails, no more connections are
+/// accepted, running requests may finish; and closes the store. A second SIGTERM or SIGINT, at any time, stops the server
+/// at once. SIGHUP loads the configuration again from `sources`.
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn run(config: Config) -> Result<(), ServeError> {
+pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
+    let hangups = Hangups::new()?;
     tokio::select! {
         joined = replication::join(&config.settings) => joined?,
         name = signals.next() => {
@@ -73,7 +79,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     }
     let location = replication::load(&config.settings.data)?;
     let gate = entrances::gate(&config.settings)?;
-    let entrances = entrances::bind(&config.listeners)?;
+    let entrances = entrances::bind(&config.listeners, config.settings.socket_mode)?;
     let metrics = Arc::new(Metrics::new());
     let member = location.as_ref().map(|location| location.descriptor.member);
     let opened = open(&config, member, &metrics, &mut signals).await?;
@@ -89,9 +95,14 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 
     raise_file_limit(config.settings.max_connections.get());
     let limits = config.settings.connection_limits();
-    let server = Arc::new(Server::new(Router::new(Arc::clone(&app), rls), limits));
+    let web_pages = WebPages::new(config.settings.allowed_hosts.0.clone());
+    let router = Arc::new(Router::new(Arc::clone(&app), rls, web_pages));
+    let server = Arc::new(Server::new(Arc::clone(&router), limits));
     log_start(&config.settings, &entrances, &opened.store)?;
-    let following = tokio::spawn(Certificates::of(&entrances).follow());
+    let certificates = Certificates::of(&entrances);
+    let following = tokio::spawn(certificates.clone().follow());
+    let reloader = Reloader::new(sources, config.clone(), (Arc::clone(&app), router), certificates);
+    let reloading = tokio::spawn(reloader.run(hangups));
     let mut accepting = JoinSet::new();
     for entrance in entrances {
         let server = Arc::clone(&server);
@@ -120,6 +131,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     while let Some(ended) = accepting.join_next().await {
         ended?;
     }
+    reloading.abort();
     watching.abort();
     following.abort();
     if let Some(replication) = replication {
@@ -208,7 +220,7 @@ async fn start(
         long_bodies: long_bodies(),
         store: store.clone(),
         gate,
-        rate_limits: Arc::clone(&opened.rate_limits),
+        rate_limits: CurrentLimits::new(Arc::clone(&opened.rate_limits)),
         metrics,
         membership,
         drain: Arc::new(Drain::default()),

@@ -7,7 +7,10 @@ use std::{
 
 use kv_core::MemberId;
 
-use super::{alarm::Alarm, kind::AlarmKind, times::duration, titles::TitleCache};
+use super::{
+    alarm::Alarm, configuration::ConfigurationFault, kind::AlarmKind, times::duration,
+    titles::TitleCache,
+};
 
 /// An alarm that lasts this long is logged again, in seconds.
 const REMIND_SECONDS: u64 = 24 * 60 * 60;
@@ -23,6 +26,8 @@ pub struct AlarmBook {
     lasting: Mutex<BTreeMap<Name, Entry>>,
     /// The titles that two namespaces have.
     titles: TitleCache,
+    /// Why the changed configuration was not taken.
+    configuration: ConfigurationFault,
 }
 
 /// An alarm that lasts.
@@ -86,6 +91,12 @@ impl AlarmBook {
     #[must_use]
     pub fn titles(&self) -> &TitleCache {
         &self.titles
+    }
+
+    /// Why the changed configuration was not taken, for snapshots and for reloads.
+    #[must_use]
+    pub fn configuration(&self) -> &ConfigurationFault {
+        &self.configuration
     }
 
     /// Locks the alarms.

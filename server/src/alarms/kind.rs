@@ -53,6 +53,8 @@ pub enum AlarmKind {
     WritesNotTaken,
     /// It has not been known for a long time whether every location has all writes of processes that have ended.
     Unsettled,
+    /// A changed configuration is faulty, and was not taken.
+    FaultyConfiguration,
 }
 
 /// Where the condition of an alarm is.
@@ -72,7 +74,7 @@ pub const CATCHING_UP: u16 = 0;
 
 impl AlarmKind {
     /// All kinds.
-    pub const ALL: [AlarmKind; 24] = [
+    pub const ALL: [AlarmKind; 25] = [
         AlarmKind::Halted,
         AlarmKind::StoreRefusesWrites,
         AlarmKind::DamagedEntries,
@@ -97,6 +99,7 @@ impl AlarmKind {
         AlarmKind::Conflict,
         AlarmKind::WritesNotTaken,
         AlarmKind::Unsettled,
+        AlarmKind::FaultyConfiguration,
     ];
 
     /// Returns its name: in metrics, in JSON, and as the heading of its section in docs/alarms.md.
@@ -127,6 +130,7 @@ impl AlarmKind {
             AlarmKind::Conflict => "conflict",
             AlarmKind::WritesNotTaken => "writes-not-taken",
             AlarmKind::Unsettled => "unsettled",
+            AlarmKind::FaultyConfiguration => "faulty-configuration",
         }
     }
 
@@ -158,6 +162,7 @@ impl AlarmKind {
             AlarmKind::DamagedIndex => 22,
             AlarmKind::TooMuchDamage => 23,
             AlarmKind::Unsettled => 24,
+            AlarmKind::FaultyConfiguration => 26,
         }
     }
 

@@ -6,6 +6,7 @@ use kv_core::{MemberId, Members, Mode, Store, StoreView};
 use kv_replicate::quic::{Peer, Status};
 
 use super::{
+    configuration::ConfigurationFault,
     damage::DamageState,
     titles::{TitleCache, TitleTwice},
 };
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub damage: DamageState,
     /// The titles that two namespaces have.
     pub titles: Vec<TitleTwice>,
+    /// Why the changed configuration was not taken; none if there is no such fault.
+    pub configuration: Option<String>,
     /// What the location knows as a member of a cluster; none if it is in none.
     pub member: Option<Member>,
 }
@@ -61,6 +64,7 @@ impl Snapshot {
         store: &Store,
         member: Option<(&Membership, ReplicaState)>,
         titles: &TitleCache,
+        configuration: &ConfigurationFault,
         now: u64,
     ) -> Snapshot {
         let view = store.view();
@@ -71,6 +75,7 @@ impl Snapshot {
             mode: store.status().mode,
             damage: DamageState::of(&view, awaited),
             titles: titles.of(view.namespaces()),
+            configuration: configuration.get(),
             member,
         }
     }

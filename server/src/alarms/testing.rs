@@ -68,6 +68,7 @@ pub(super) fn snapshot(member: Option<Member>) -> Snapshot {
         mode: Mode::Writer,
         damage: DamageState::default(),
         titles: Vec::new(),
+        configuration: None,
         member,
     }
 }

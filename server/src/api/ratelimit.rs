@@ -93,7 +93,7 @@ const MAX_DISCARDED_BYTES: u64 = 1 << 20;
 
 /// Responds to a request.
 pub async fn serve(app: &App, grant: &Grant, request: Request<RequestBody>) -> Response<Body> {
-    let rates = &app.rate_limits;
+    let rates = &app.rate_limits.load();
     let query = request.uri().query().unwrap_or_default();
     match *request.method() {
         Method::POST => match query::form(query) {

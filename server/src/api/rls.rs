@@ -68,6 +68,7 @@ pub use decide::{Invalid, decide};
 pub use fields::{Fields, UnknownFields};
 pub use grpc::serve;
 pub(crate) use grpc::{is_health, is_here, refused};
+pub(crate) use load::files;
 pub use load::{LoadError, Sources, YamlError, load, parse};
 pub use matched::MAX_DESCRIPTORS;
 pub use service::Rls;

@@ -1,6 +1,9 @@
 //! Why there is no configuration.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::value::ValueError;
 use crate::api::rls::LoadError;
@@ -67,6 +70,19 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The file that has the mistake, or can't be read.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            ConfigError::Unreadable { path, .. } | ConfigError::Wrong { path, .. } => Some(path),
+            ConfigError::Rls(error) => Some(error.path()),
+            ConfigError::Flag { .. }
+            | ConfigError::Variable { .. }
+            | ConfigError::Limits { .. }
+            | ConfigError::Listener { .. } => None,
+        }
+    }
+
     /// Whether the command itself was wrong, rather than a file.
     #[must_use]
     pub fn is_usage(&self) -> bool {

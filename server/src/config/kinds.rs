@@ -12,7 +12,7 @@ use super::value::{Text, Value, ValueError};
 use crate::{
     api::rls::Fields,
     cluster::state::{names::Name, token::Token},
-    connection::Listen,
+    connection::{Listen, SocketMode},
 };
 
 /// Types that are texts in the file as well.
@@ -32,6 +32,7 @@ macro_rules! written_as_text {
 
 written_as_text!(
     [] Listen,
+    [] SocketMode,
     [] LogFilter,
     [] Durability,
     [] Algorithm,

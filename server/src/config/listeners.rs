@@ -35,6 +35,14 @@ pub struct ListenerSettings {
     pub place: String,
 }
 
+impl ListenerSettings {
+    /// Whether both listen in the same way, wherever that is written.
+    #[must_use]
+    pub fn is_same(&self, other: &ListenerSettings) -> bool {
+        ListenerSettings { place: other.place.clone(), ..self.clone() } == *other
+    }
+}
+
 /// A table `[[listener]]` of the file. Its keys are those of the settings for one listener.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]

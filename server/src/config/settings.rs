@@ -21,9 +21,10 @@ use crate::{
         names::{Address, Name, advertised},
         token::Token,
     },
-    connection::{Limits, Listen},
+    connection::{Limits, Listen, SocketMode},
     rate_limits::NamedLimits,
     threads,
+    web_pages::AllowedHost,
 };
 
 /// The heading under which the help lists a setting.
@@ -107,6 +108,10 @@ impl Setting {
     }
 }
 
+/// The fields of the settings that a reload applies; a change of any other one needs a restart.
+pub const RELOADED: [&str; 5] =
+    ["allowed_hosts", "max_limits", "rls_config", "rls_algorithm", "rls_headers"];
+
 macro_rules! settings {
     ($(
         $group:ident {
@@ -152,6 +157,18 @@ macro_rules! settings {
         }
 
         impl Settings {
+            /// Returns the settings whose values differ.
+            #[must_use]
+            pub fn differences(&self, other: &Settings) -> Vec<&'static Setting> {
+                let mut fields = Vec::new();
+                $($(
+                    if self.$field != other.$field {
+                        fields.push(stringify!($field));
+                    }
+                )+)+
+                SETTINGS.iter().filter(|setting| fields.contains(&setting.field)).collect()
+            }
+
             /// Takes each setting from the command line, else from the environment, else from the
             /// file, else its default.
             ///
@@ -199,6 +216,11 @@ settings! {
     Listener {
         /// Where to serve HTTP: an address and a port, or a unix socket
         listen: Option<Listen> = "127.0.0.1:8420", "ADDR|unix:PATH";
+        /// Permissions of unix sockets: who may connect
+        socket_mode: SocketMode = "0660", "MODE";
+        /// Names with a dot that clients may use for this server where no token is needed, such as kv.example.com. Other
+        /// names with a dot are refused there, because a web page could point its own name at this machine
+        allowed_hosts: List<AllowedHost> = "", "NAME,…";
         /// Certificate of this server, a PEM file, followed by those of the CAs between it and a root.
         /// With it, the listener speaks TLS. It is read again when it changes
         tls_cert: Option<PathBuf> = "", "FILE";

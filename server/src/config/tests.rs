@@ -20,6 +20,13 @@ const VALUES: &[(&str, [&str; 2], &str, &str)] = &[
     ("log", [r#""debug""#, r#""waypost=trace""#], r#""a=b=c""#, "not a log filter"),
     ("threads", ["1", "1024"], "1025", "1 to 1024"),
     ("listen", [r#""127.0.0.1:1""#, r#""unix:/x""#], r#""example.com:1""#, "IP:PORT"),
+    ("socket-mode", [r#""0600""#, r#""777""#], r#""0999""#, "three octal digits"),
+    (
+        "allowed-hosts",
+        [r#"["kv.example.com","b.c"]"#, r#"["waypost"]"#],
+        r#"["http://a.b"]"#,
+        "not the name of a host",
+    ),
     ("tls-cert", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
     ("tls-key", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
     ("client-ca", [r#""one""#, r#""two""#], r#""""#, "path is empty"),

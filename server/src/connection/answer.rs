@@ -13,7 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::{
     Request, Response, StatusCode, Version,
     body::Incoming,
-    header::{CONNECTION, HeaderValue},
+    header::{CONNECTION, HeaderValue, X_CONTENT_TYPE_OPTIONS},
     service::{Service, service_fn},
 };
 use tokio::time::Instant;
@@ -94,6 +94,8 @@ impl Peer {
             }
         }
         metrics.requests().answered(api, verb, response.status(), began.elapsed());
+        // A browser must not take a value for a page or a script, whatever it looks like.
+        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         if is_http2 && !response.body().is_end_stream() {
             progress.has_http2_body();
         }
@@ -109,6 +111,9 @@ fn last(status: StatusCode, sentence: &str, is_http2: bool) -> Response<Body> {
     }
     response
 }
+
+/// The value of `X-Content-Type-Options`, on every response.
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// The refusal of a request whose end is ambiguous.
 const FRAMED_TWICE: &str = "the request has both Content-Length and Transfer-Encoding: send one of \

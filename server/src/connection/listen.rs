@@ -12,7 +12,7 @@ use std::{
 pub enum Listen {
     /// An address and a port.
     Tcp(SocketAddr),
-    /// The path of a unix socket. The permissions of its directory determine who can connect.
+    /// The path of a unix socket. Its permissions (`socket-mode`) and those of its directory determine who can connect.
     Unix(PathBuf),
 }
 

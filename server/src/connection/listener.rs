@@ -3,13 +3,13 @@
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
 
-use super::listen::Listen;
+use super::{listen::Listen, socket_mode::SocketMode};
 
 /// How many connections the system queues until they are accepted: bursts, and those that wait when
 /// `max-connections` is reached. The system has a bound of its own.
@@ -48,14 +48,15 @@ pub enum BindError {
 }
 
 impl Listener {
-    /// Starts to listen. A socket file that a crash left, on which no process listens, is replaced.
+    /// Starts to listen. A socket file that a crash left, on which no process listens, is replaced. The file of a unix
+    /// socket gets the permissions `mode`.
     ///
     /// # Errors
     /// See [`BindError`].
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn bind(listen: &Listen) -> Result<Listener, BindError> {
+    pub fn bind(listen: &Listen, mode: SocketMode) -> Result<Listener, BindError> {
         let refused = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => BindError::InUse(listen.clone()),
             _ => BindError::Refused(listen.clone(), error),
@@ -66,8 +67,7 @@ impl Listener {
                 if !remove_stale(path).map_err(refused)? {
                     return Err(BindError::NotASocket(listen.clone()));
                 }
-                let listener = bind_unix(path).map_err(refused)?;
-                let file = SocketFile::new(path).map_err(refused)?;
+                let (listener, file) = bind_unix(path, mode).map_err(refused)?;
                 Ok(Listener::Unix(listener, file))
             }
         }
@@ -112,11 +112,20 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Listens on a path.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+/// Listens on a path. The permissions of its file are never wider than `mode`, not even for a moment.
+fn bind_unix(path: &Path, mode: SocketMode) -> io::Result<(UnixListener, SocketFile)> {
     let socket = UnixSocket::new_stream()?;
+    // Linux makes the file with the permissions of the socket, less the umask. Other systems may not let them be set; there
+    // nobody can connect before the call of `listen`.
+    let bits =
+        rustix::fs::Mode::from_raw_mode(rustix::fs::RawMode::try_from(mode.bits()).unwrap_or(0));
+    if let Err(error) = rustix::fs::fchmod(&socket, bits) {
+        tracing::debug!(%error, "can't set the permissions of a socket before it has a file");
+    }
     socket.bind(path)?;
-    socket.listen(BACKLOG)
+    let file = SocketFile::new(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode.bits()))?;
+    Ok((socket.listen(BACKLOG)?, file))
 }
 
 /// Removes a socket file on which no process listens; false if the file is not a socket.

@@ -35,6 +35,7 @@ pub(super) fn with_text(response: &[u8], max_header_bytes: u32) -> Option<String
     let (before, after) = response.split_once(NO_BODY)?;
     let length = text.len();
     Some(format!(
-        "{before}content-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\n{after}{text}"
+        "{before}content-type: text/plain; charset=utf-8\r\n\
+         x-content-type-options: nosniff\r\ncontent-length: {length}\r\n{after}{text}"
     ))
 }

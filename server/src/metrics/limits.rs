@@ -1,8 +1,13 @@
 //! Rate limits, of all APIs.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, core::Collector as _,
+};
 
 use super::registry::{counter, counters, gauge, gauges, number};
 
@@ -141,6 +146,22 @@ impl LimitMetrics {
     #[must_use]
     pub fn tallies(&self) -> Tallies {
         self.tallies.clone()
+    }
+
+    /// Removes the series of limits that have none of these names, after a reload. Call it before the series of new limits
+    /// are made, so that there are never more than those of one configuration.
+    pub fn keep_only(&self, names: &BTreeSet<String>) {
+        let Tallies { checks, denials, shadow_denials } = &self.tallies;
+        for counters in [checks, denials, shadow_denials] {
+            for family in counters.collect() {
+                let labels = family.get_metric().iter().flat_map(|series| series.get_label());
+                for name in labels.map(|label| label.value()).filter(|name| !names.contains(*name))
+                {
+                    // It can fail only if the series is gone already.
+                    let _gone = counters.remove_label_values(&[name]);
+                }
+            }
+        }
     }
 
     /// Sets the gauges, which are read when the metrics are exported.

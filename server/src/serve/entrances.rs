@@ -9,7 +9,7 @@ use super::error::ServeError;
 use crate::{
     access::{Gate, TokenText},
     config::{Config, ListenerSettings, Settings},
-    connection::{Entrance, Listener},
+    connection::{Entrance, Listener, SocketMode},
     tls::{Tls, TlsError},
 };
 
@@ -19,11 +19,14 @@ const MAX_TOKEN_FILE_BYTES: u64 = 4096;
 const CHECK: Duration = Duration::from_secs(2);
 
 /// Reads the certificates, and begins to listen. Connections wait until they are accepted.
-pub(super) fn bind(settings: &[ListenerSettings]) -> Result<Vec<Entrance>, ServeError> {
+pub(super) fn bind(
+    settings: &[ListenerSettings],
+    mode: SocketMode,
+) -> Result<Vec<Entrance>, ServeError> {
     let bind = |one: &ListenerSettings| {
         let tls = one.tls.clone().map(Tls::load).transpose();
         let tls = tls.map_err(|source| ServeError::Tls { place: one.place.clone(), source })?;
-        let listener = Listener::bind(&one.listen)
+        let listener = Listener::bind(&one.listen, mode)
             .map_err(|source| ServeError::Bind { place: one.place.clone(), source })?;
         Ok(Entrance { listener, tls: tls.map(Arc::new), apis: one.apis })
     };

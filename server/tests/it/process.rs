@@ -143,13 +143,18 @@ impl Server {
     /// Waits until the log contains this text. Use it between two equal signals: the system merges
     /// them if the first is still pending.
     pub(crate) fn await_log(&self, text: &str) {
+        self.await_log_times(text, 1);
+    }
+
+    /// Waits until the log contains this text as often as this.
+    pub(crate) fn await_log_times(&self, text: &str, times: usize) {
         for _ in 0..3000 {
-            if self.log().contains(text) {
+            if self.log().matches(text).count() >= times {
                 return;
             }
             thread::sleep(Duration::from_millis(10));
         }
-        panic!("{text:?} does not appear in {}", self.log());
+        panic!("{text:?} does not appear {times} times in {}", self.log());
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

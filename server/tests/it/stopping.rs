@@ -1,6 +1,10 @@
 //! Stopping a server: the drain, the second signal, and the files that remain.
 
-use std::{fs, os::unix::net::UnixStream, process::Command};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    process::Command,
+};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -22,28 +26,15 @@ fn begin_put(server: &Server) -> Peer<std::net::TcpStream> {
     peer
 }
 
-/// Whether these tests run under `nohup`, whose child processes ignore SIGHUP.
-fn is_under_nohup() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    let is_ignored = mask & 1 == 1;
-    if is_ignored {
-        println!("SKIPPED: the tests run under nohup, so a server ignores SIGHUP");
-    }
-    is_ignored
-}
-
 #[test]
 fn a_stop_finishes_requests_and_closes_idle_connections() {
-    let signals = [Signal::TERM, Signal::INT, Signal::HUP];
-    for signal in &signals[..if is_under_nohup() { 2 } else { 3 }] {
+    for signal in [Signal::TERM, Signal::INT] {
         let mut server = Server::start(&["--namespaces", "n"]);
         let mut idle = server.connect();
         assert_eq!(idle.request(LIVE).status, 200);
         let mut silent = server.connect();
         let mut put = begin_put(&server);
-        server.signal(*signal);
+        server.signal(signal);
         assert_eq!(idle.rest(), "");
         assert_eq!(silent.rest(), "");
         assert!(server.is_running());
@@ -60,30 +51,22 @@ fn a_stop_finishes_requests_and_closes_idle_connections() {
 }
 
 #[test]
-fn a_hangup_keeps_the_counters_of_rate_limits() {
-    if is_under_nohup() {
-        return;
-    }
+fn a_stop_keeps_the_counters_of_rate_limits() {
     let check = r#"{"namespace":"n","key":"a","limit":1,"period":"700d"}"#;
     let length = check.len();
-    let request = format!("POST /ratelimit HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{check}");
-    let mut server = Server::start(&[]);
+    let request =
+        format!("POST /ratelimit HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{check}");
+    let server = Server::start(&[]);
     assert!(server.connect().request(&request).body.contains(r#""success":true"#));
-    server.signal(Signal::HUP);
-    assert_eq!(server.wait().code(), Some(0));
-    assert!(server.log().contains("SIGHUP: draining"), "{}", server.log());
-    let server = Server::start_in(server.into_directory(), "127.0.0.1:0", &[]);
+    let server = Server::start_in(server.stop(), "127.0.0.1:0", &[]);
     assert!(server.connect().request(&request).body.contains(r#""success":false"#));
 }
 
 #[test]
-fn a_second_hangup_does_not_shorten_the_drain() {
-    if is_under_nohup() {
-        return;
-    }
+fn a_hangup_does_not_shorten_the_drain() {
     let mut server = Server::start(&["--namespaces", "n"]);
     let mut put = begin_put(&server);
-    server.signal(Signal::HUP);
+    server.signal(Signal::TERM);
     server.await_log("draining");
     server.signal(Signal::HUP);
     assert_eq!(put.request("vvvvvv").status, 200);
@@ -104,7 +87,7 @@ fn under_nohup_a_hangup_is_ignored() {
     }
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
-    assert!(!server.log().contains("SIGHUP"), "{}", server.log());
+    assert!(!server.log().contains("reloaded"), "{}", server.log());
 }
 
 #[test]
@@ -186,6 +169,29 @@ fn requests_that_outlast_the_drain_are_cut() {
     assert_eq!(server.wait().code(), Some(0));
     assert_eq!(put.rest(), "");
     assert!(server.log().contains("requests that still run"), "{}", server.log());
+}
+
+#[test]
+fn a_socket_has_its_mode_whatever_the_umask() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let listen = format!("unix:{}", path.display());
+    for (umask, args, mode) in [
+        ("000", &[][..], 0o660),
+        ("022", &[], 0o660),
+        ("077", &[], 0o660),
+        ("000", &["--socket-mode", "0600"], 0o600),
+        ("077", &["--socket-mode", "0666"], 0o666),
+    ] {
+        let mut command = Command::new("sh");
+        let script = format!("umask {umask}; exec \"$0\" \"$@\"");
+        command.env_clear().args(["-c", &script, env!("CARGO_BIN_EXE_waypost")]);
+        command.args(["serve", "--listen", &listen]);
+        let server = Server::start_with(command, TempDir::new().unwrap(), args);
+        let permissions = fs::metadata(&path).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, mode, "umask {umask}, {args:?}");
+        server.stop();
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn check(request: &RateLimitRequest, response: &RateLimitResponse) {
 
 fuzz_target!(|input: &[u8]| {
     let Ok(request) = RateLimitRequest::decode(input) else { return };
-    let decide = || decide(&RLS, &APP.rate_limits, NOW_MS, &request);
+    let decide = || decide(&RLS, &APP.rate_limits.load(), NOW_MS, &request);
     let (first, second) = (decide(), decide());
     let (Ok(first), Ok(second)) = (&first, &second) else {
         assert_eq!(first, second);

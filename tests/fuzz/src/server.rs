@@ -14,8 +14,9 @@ use waypost::{
     app::App,
     http::incoming::long_bodies,
     metrics::Metrics,
-    rate_limits::{NamedLimits, RateLimits},
+    rate_limits::{CurrentLimits, NamedLimits, RateLimits},
     router::Router,
+    web_pages::WebPages,
     writes::Writes,
 };
 
@@ -48,7 +49,7 @@ pub fn app() -> Arc<App> {
         long_bodies: long_bodies(),
         store,
         gate: Gate::default(),
-        rate_limits: Arc::new(rate_limits()),
+        rate_limits: CurrentLimits::new(Arc::new(rate_limits())),
         metrics: Arc::default(),
         membership: None,
         drain: Arc::default(),
@@ -89,5 +90,5 @@ descriptors:
 
 /// Its routes.
 pub fn router(app: &Arc<App>) -> Router {
-    Router::new(Arc::clone(app), envoy())
+    Router::new(Arc::clone(app), envoy(), WebPages::default())
 }

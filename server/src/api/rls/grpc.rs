@@ -158,8 +158,9 @@ fn should_rate_limit(
             Status::permission_denied(forbidden.to_string())
         })?;
     }
-    let now_ms = app.rate_limits.limiter().now_ms();
-    decide(rls, &app.rate_limits, now_ms, request)
+    let rates = app.rate_limits.load();
+    let now_ms = rates.limiter().now_ms();
+    decide(rls, &rates, now_ms, request)
         .map_err(|invalid| Status::invalid_argument(invalid.to_string()))
 }
 

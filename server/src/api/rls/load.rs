@@ -41,6 +41,18 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// The file or directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            LoadError::Unreadable { path, .. }
+            | LoadError::Yaml { path, .. }
+            | LoadError::Domain { path, .. } => path,
+        }
+    }
+}
+
 /// Why a text is not the YAML of domains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{line}: {message}")]
@@ -97,7 +109,7 @@ fn add(
 
 /// The file itself, or the YAML files of a directory, by name. Names that begin with a dot are
 /// skipped, because Kubernetes keeps older versions of a mounted ConfigMap under such names.
-fn files(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
+pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
     if !fs::metadata(path).map_err(unreadable)?.is_dir() {
         return Ok(vec![path.to_owned()]);

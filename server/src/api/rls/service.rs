@@ -53,6 +53,12 @@ impl Rls {
         &self.domains
     }
 
+    /// The label of the metrics of the rule with this path.
+    #[must_use]
+    pub fn label(path: &str) -> String {
+        format!("rls:{path}")
+    }
+
     /// The metrics of a rule; for limits from requests, those of all limits without a name.
     pub(super) fn tally<'a>(&'a self, rates: &'a RateLimits, rule: Option<&Rule>) -> &'a Tally {
         rule.and_then(|rule| self.tally_of(rule.id)).unwrap_or_else(|| rates.unnamed())
@@ -61,7 +67,7 @@ impl Rls {
     /// The metrics of the rule with this number.
     fn tally_of(&self, id: usize) -> Option<&Tally> {
         let path = self.domains.paths().get(id)?;
-        let create = || self.create.tally(&format!("rls:{path}"));
+        let create = || self.create.tally(&Rls::label(path));
         Some(self.tallies.get(id)?.get_or_init(create))
     }
 }

@@ -117,7 +117,7 @@ fn other_methods_other_paths_and_web_pages_are_rejected() {
         assert_eq!(response.header("allow"), Some("GET, HEAD, POST"));
     }
     assert_eq!(peer.request(request("POST", "/ratelimit/", "{}")).status, 404);
-    let page = "GET /ratelimit?namespace=n&limit=1&period=60 HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\n\r\n";
+    let page = "GET /ratelimit?namespace=n&limit=1&period=60 HTTP/1.1\r\nHost: x\r\nOrigin: http://y\r\n\r\n";
     assert_eq!(peer.request(page).status, 403);
     // With the header of a namespace the path is a key.
     let put =
