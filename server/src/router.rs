@@ -7,8 +7,8 @@
 use std::{borrow::Cow, sync::Arc};
 
 use hyper::{
-    Method, Request, Response, StatusCode, Uri,
-    header::{HeaderName, HeaderValue, ORIGIN, UPGRADE},
+    Method, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, UPGRADE},
 };
 use percent_encoding::percent_decode_str;
 use tower::ServiceExt as _;
@@ -20,7 +20,12 @@ use crate::{
         rls::{self, Rls},
     },
     app::App,
-    http::{Body, RequestBody, problem::Problem, reply},
+    http::{
+        Body, RequestBody,
+        incoming::Incoming,
+        problem::{self, MAX_BODY_BYTES, Problem},
+        reply,
+    },
     metrics::Api,
 };
 
@@ -94,6 +99,9 @@ impl Router {
             return (Api::Rls, rls::serve(&self.app, &self.rls, request).await);
         }
         let api = api_of(request.uri().path());
+        if let Some(refusal) = refuse_small(api, &request) {
+            return (api, finish(request, refusal).await);
+        }
         let response = match self.fixed.clone().oneshot(request).await {
             Ok(response) => response.map(Body::new),
             Err(never) => match never {},
@@ -141,6 +149,42 @@ fn is_proxy_session(request: &Request<RequestBody>) -> bool {
             .is_some_and(|query| query.split('&').any(|pair| pair.starts_with("MF-Binding=")))
     };
     request.headers().contains_key(UPGRADE) && names_binding(request.uri())
+}
+
+/// Why the small JSON APIs refuse a request by its head, if they do: for the length of its body, so that a client that
+/// waits for a `100 Continue` receives the refusal instead; or for its query, which would be ignored. Only the list of
+/// namespaces has one, which it checks.
+fn refuse_small(api: Api, request: &Request<RequestBody>) -> Option<Response<Body>> {
+    let uri = request.uri();
+    if !matches!(api, Api::Namespaces | Api::Cluster | Api::Doctor) {
+        return None;
+    }
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        return Some(Problem::response(StatusCode::PAYLOAD_TOO_LARGE, problem::too_long()));
+    }
+    let is_list = *request.method() == Method::GET && uri.path() == "/v1/namespaces";
+    if is_list || uri.query().is_none_or(str::is_empty) {
+        return None;
+    }
+    let sentence = "this request has no parameters in its query: put them into the body, as JSON, if it has one";
+    Some(Problem::response(StatusCode::BAD_REQUEST, sentence))
+}
+
+/// How much of a body is read in all after a refusal, so that a client that sends everything before it reads the
+/// response receives it.
+const MAX_DISCARDED_BYTES: u64 = 1 << 20;
+
+/// Reads the rest of a refused request, or closes its connection after the response.
+async fn finish(request: Request<RequestBody>, mut refusal: Response<Body>) -> Response<Body> {
+    let is_http2 = request.version() == Version::HTTP_2;
+    let (head, body) = request.into_parts();
+    let is_read = Incoming::new(body, &head.headers).discard_refused(MAX_DISCARDED_BYTES).await;
+    if !is_read && !is_http2 {
+        refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    refusal
 }
 
 /// The response of a path or method that does not exist, in the form of its API.

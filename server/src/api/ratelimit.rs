@@ -127,7 +127,7 @@ async fn post(rates: &RateLimits, form: Form, mut body: Incoming) -> Response<Bo
     let bytes = match body.whole(MAX_BODY_BYTES, None).await {
         Ok(bytes) => bytes,
         Err(unread @ Unread::TooLong { .. }) => {
-            body.discard(MAX_DISCARDED_BYTES).await;
+            body.discard_refused(MAX_DISCARDED_BYTES).await;
             let sentence = format!("{unread}: send fewer checks in one batch");
             return Problem::response(StatusCode::PAYLOAD_TOO_LARGE, sentence);
         }

@@ -131,7 +131,7 @@ fn join(first: &Server, name: &str) -> Server {
     let args = ["--join", &token, "--cluster-listen", &free_port()];
     let server = Server::start_in(directory, "127.0.0.1:0", &args);
     eventually("the joining member is ready", || {
-        server.connect().request("GET /readyz HTTP/1.1\r\n\r\n").status == 200
+        server.connect().request("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").status == 200
     });
     server
 }
@@ -148,13 +148,18 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 fn put(server: &Server, key: &str, value: &str) {
     let length = value.len();
-    let head = format!("PUT /binding/sessions/{key} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!(
+        "PUT /binding/sessions/{key} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+    );
     let response = server.connect().request(format!("{head}{value}"));
     assert_eq!(response.status, 200, "{}", response.body);
 }
 
 fn get(server: &Server, key: &str) -> String {
-    server.connect().request(format!("GET /binding/sessions/{key} HTTP/1.1\r\n\r\n")).body
+    server
+        .connect()
+        .request(format!("GET /binding/sessions/{key} HTTP/1.1\r\nHost: x\r\n\r\n"))
+        .body
 }
 
 fn cluster_online(server: &Server, args: &[&str]) -> Output {
@@ -233,10 +238,10 @@ fn a_removed_location_reports_it_and_the_others_keep_running() {
     let removed = cluster_online(&first, &["remove", "ams", "--yes"]);
     assert!(removed.status.success(), "{removed:?}");
     eventually("the removed location knows", || {
-        let ready = second.connect().request("GET /readyz HTTP/1.1\r\n\r\n");
+        let ready = second.connect().request("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n");
         ready.status == 503 && ready.body.contains("was removed from the cluster")
     });
-    let key = "PUT /binding/sessions/key HTTP/1.1\r\nContent-Length: 1\r\n\r\nx";
+    let key = "PUT /binding/sessions/key HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx";
     let refused = second.connect().request(key);
     assert_eq!(refused.status, 503, "a removed location must reject writes: {}", refused.body);
     assert!(refused.body.contains("was removed from the cluster"), "{}", refused.body);
@@ -295,7 +300,7 @@ fn a_location_whose_store_is_lost_gets_everything_from_the_others() {
         std::fs::remove_file(directory.path().join("data/waypost.redb")).expect("a store");
         let server = Server::start_in(directory, "127.0.0.1:0", &[]);
         eventually("the location has everything again", || {
-            server.connect().request("GET /readyz HTTP/1.1\r\n\r\n").status == 200
+            server.connect().request("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").status == 200
         });
         for key in ["from-ams", "from-fra"] {
             assert_eq!(get(&server, key), "before the loss", "{key}");
@@ -323,7 +328,11 @@ fn a_halted_location_admits_no_joining_member() {
     let removed = cluster_online(&second, &["remove", "fra", "--yes"]);
     assert!(removed.status.success(), "{removed:?}");
     eventually("the removed location knows", || {
-        first.connect().request("GET /readyz HTTP/1.1\r\n\r\n").body.contains("was removed")
+        first
+            .connect()
+            .request("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+            .body
+            .contains("was removed")
     });
     let third = TempDir::new().expect("a temporary directory can be made");
     let data = third.path().join("data").display().to_string();

@@ -4,6 +4,7 @@ mod cluster;
 mod commands;
 mod connections;
 mod demo;
+mod head;
 mod http;
 mod limits;
 mod pipelining;

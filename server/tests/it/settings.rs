@@ -171,7 +171,7 @@ fn a_data_directory_in_use_is_reported() {
     let data = server.directory.path().join("data");
     let data = data.to_str().unwrap();
     fails(&["serve", "--listen", "127.0.0.1:0", "--data", data], "in use by another process");
-    assert_eq!(server.connect().request("GET /readyz HTTP/1.1\r\n\r\n").status, 200);
+    assert_eq!(server.connect().request("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
 }
 
 #[tokio::test]

@@ -66,7 +66,8 @@ fn a_hangup_keeps_the_counters_of_rate_limits() {
     }
     let check = r#"{"namespace":"n","key":"a","limit":1,"period":"700d"}"#;
     let length = check.len();
-    let request = format!("POST /ratelimit HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{check}");
+    let request =
+        format!("POST /ratelimit HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{check}");
     let mut server = Server::start(&[]);
     assert!(server.connect().request(&request).body.contains(r#""success":true"#));
     server.signal(Signal::HUP);
