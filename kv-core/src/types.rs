@@ -24,6 +24,7 @@ mod owed;
 mod software;
 mod system;
 mod version;
+pub mod visible;
 
 pub use self::{
     attributes::{Attributes, Metadata, MetadataError},

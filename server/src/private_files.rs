@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kv_core::advice;
+
 /// The permissions of all users but the owner.
 const OTHERS: u32 = 0o077;
 
@@ -18,7 +20,7 @@ const OTHERS: u32 = 0o077;
 #[non_exhaustive]
 pub enum PrivateFileError {
     /// The system refused an operation.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), advice(source))]
     System {
         /// The file or directory.
         path: PathBuf,

@@ -10,7 +10,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kv_core::{MemberId, Store};
+use kv_core::{
+    MemberId, Store,
+    env::{Environment as _, SystemEnvironment},
+};
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
@@ -20,7 +23,7 @@ use crate::{
     alarms::AlarmBook,
     api::rls::Rls,
     app::App,
-    cluster::Location,
+    cluster::{Location, state::dates::check_clock},
     config::{Config, Settings},
     connection::{Listen, Listener, Server},
     drain::Drain,
@@ -61,6 +64,7 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// See [`ServeError`].
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
+    check_clock(SystemEnvironment::new().now_ms() / 1000)?;
     tokio::select! {
         joined = replication::join(&config.settings) => joined?,
         name = signals.next() => {

@@ -14,6 +14,7 @@ use crate::{
         state::dates::day,
     },
     config::{Config, ConfigError, DataOnly, Flags},
+    terminal,
 };
 
 /// Show, rotate and move the cluster's certificate authority (CA).
@@ -86,7 +87,7 @@ impl CaCommandError {
 /// Runs one command.
 pub(super) fn run(command: CaCommand) -> Result<(), CaCommandError> {
     let now = SystemEnvironment::new().now_ms() / 1000;
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     match command.action {
         Action::Show { settings } => print(&ca::show(&data(settings)?, now)?, &mut out)?,
         Action::Rotate { settings } => {

@@ -7,8 +7,9 @@ use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use crate::api::namespaces::{
-    Merged, NamespaceInfo, NamespaceList, NewMerge, NewNamespace, NewTitle,
+use crate::{
+    api::namespaces::{Merged, NamespaceInfo, NamespaceList, NewMerge, NewNamespace, NewTitle},
+    terminal,
 };
 
 use super::{
@@ -79,6 +80,13 @@ pub(super) enum CommandError {
     Output(#[from] io::Error),
 }
 
+impl CommandError {
+    /// Whether the command itself was wrong.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, CommandError::Client(error) if error.is_usage())
+    }
+}
+
 /// The path of the namespaces API.
 const ALL: &str = "/v1/namespaces";
 
@@ -104,7 +112,7 @@ fn list_all(client: &Client) -> Result<NamespaceList, CommandError> {
 /// Runs one command.
 pub(super) fn run(command: Namespace) -> Result<(), CommandError> {
     let json = command.server.json;
-    let server = command.server.server;
+    let server = command.server.url()?;
     let client = match &command.action {
         Action::Merge { .. } => Client::patient(server)?,
         _ => Client::new(server)?,
@@ -158,7 +166,7 @@ fn print(json: bool, document: &impl Serialize, lines: &str) -> Result<(), Comma
     if json {
         print_json(document)?;
     } else if !lines.is_empty() {
-        writeln!(io::stdout().lock(), "{lines}")?;
+        writeln!(terminal::stdout(), "{lines}")?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::state::{
     authorities::Authorities,
     ca::{self, Ca},
     certificate::{self, Identity},
+    dates::{ClockError, check_clock},
     descriptor::{AddressCountError, ClusterRef, Descriptor, check_addresses},
     files::{self, ClusterDir, FilesError},
     invitations::Invitations,
@@ -45,6 +46,9 @@ pub enum InitError {
          an empty directory with --data", .0.display()
     )]
     AlreadyThere(PathBuf),
+    /// The clock was never set.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     /// There are no addresses, or too many.
     #[error("{0}: set --advertise HOST:PORT")]
     Addresses(#[from] AddressCountError),
@@ -83,6 +87,7 @@ pub fn init(new: &NewCluster, environment: &dyn Environment) -> Result<Descripto
     if existing.exists() {
         return Err(InitError::AlreadyThere(existing));
     }
+    check_clock(environment.now_ms() / 1000)?;
     check_addresses(&new.advertise)?;
     let cluster = ClusterId(environment.random_id().map_err(InitError::Random)?);
     let member = store_member(&new.data)?;

@@ -3,7 +3,10 @@
 use std::{fmt, net::SocketAddr, str::FromStr};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use kv_core::limits::{MAX_ADDRESS_BYTES, MAX_MEMBER_NAME_BYTES};
+use kv_core::{
+    limits::{MAX_ADDRESS_BYTES, MAX_MEMBER_NAME_BYTES},
+    visible::is_invisible,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A text is not of its type. The message describes the valid form.
@@ -109,7 +112,7 @@ impl FromStr for Address {
     }
 }
 
-/// The name of a cluster or a location: 1 to 128 bytes, no control characters.
+/// The name of a cluster or a location: 1 to 128 bytes, no control and no invisible characters, no space at either end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
@@ -131,13 +134,14 @@ impl FromStr for Name {
     type Err = TextError;
 
     fn from_str(text: &str) -> Result<Name, TextError> {
-        let is_plain = !text.chars().any(char::is_control);
+        let is_hidden = |letter: char| letter.is_control() || is_invisible(letter);
+        let is_plain = !text.contains(is_hidden) && text.trim() == text;
         if (1..=MAX_MEMBER_NAME_BYTES).contains(&text.len()) && is_plain {
             return Ok(Name(text.to_owned()));
         }
         Err(TextError(format!(
             "{text:?} is not a name: write 1 to {MAX_MEMBER_NAME_BYTES} bytes without control \
-             characters"
+             characters, invisible characters, and spaces at the ends"
         )))
     }
 }
@@ -236,9 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_short_and_has_no_control_characters() {
+    fn a_name_is_short_and_visible() {
         assert!("Frankfurt am Main".parse::<Name>().is_ok());
-        for text in ["", "a\nb", &"x".repeat(129)] {
+        assert!("K\u{f6}ln \u{4e2d}".parse::<Name>().is_ok());
+        let long = "x".repeat(129);
+        for text in
+            ["", "a\nb", " a", "a ", "\u{a0}a", "a\u{200b}", "a\u{202e}b", "\u{feff}a", &long]
+        {
             assert!(text.parse::<Name>().is_err(), "{text}");
         }
     }
