@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `error` | why a server did not start, or did not stop cleanly |
 //! | `store` | the store and the rate limits: opened, saved, closed |
+//! | `location` | the files of its cluster, and settings that have no effect |
 //! | `replication` | the server's part in a cluster |
 //! | `renewal` | keeps the location's certificate valid |
 //! | `watch` | logs alarms, and reports them to the other locations |
@@ -36,6 +37,7 @@ use crate::{
 
 mod error;
 mod hand_over;
+mod location;
 mod renewal;
 mod replication;
 mod store;
@@ -72,7 +74,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
             return Ok(());
         }
     }
-    let location = replication::load(&config.settings.data)?;
+    let location = location::load(&config.settings)?;
     let listener = Listener::bind(&config.settings.listen)?;
     let address = listener.address()?;
     let metrics = Arc::new(Metrics::new());

@@ -153,7 +153,7 @@ fn init(cluster: Name, location: Option<Name>, settings: &Settings) -> Result<()
         cluster,
         location,
         advertise: settings.advertised(),
-        listen: settings.cluster_listen,
+        listen: settings.cluster_listen(),
     };
     let descriptor = cluster::init(&new, &SystemEnvironment::new())?;
     let data = new.data.display();

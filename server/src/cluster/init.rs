@@ -18,7 +18,7 @@ use super::state::{
     descriptor::{AddressCountError, ClusterRef, Descriptor, check_addresses},
     files::{self, ClusterDir, FilesError},
     invitations::Invitations,
-    names::{Address, ClusterId, Name},
+    names::{Address, ClusterId, FamilyError, Name, check_families},
 };
 
 /// The parameters of a new cluster.
@@ -52,6 +52,9 @@ pub enum InitError {
     /// There are no addresses, or too many.
     #[error("{0}: set --advertise HOST:PORT")]
     Addresses(#[from] AddressCountError),
+    /// The location does not listen on the family of an address.
+    #[error(transparent)]
+    Family(#[from] FamilyError),
     /// The files can't be written.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -89,6 +92,7 @@ pub fn init(new: &NewCluster, environment: &dyn Environment) -> Result<Descripto
     }
     check_clock(environment.now_ms() / 1000)?;
     check_addresses(&new.advertise)?;
+    check_families(&new.advertise, new.listen)?;
     let cluster = ClusterId(environment.random_id().map_err(InitError::Random)?);
     let member = store_member(&new.data)?;
     let now = environment.now_ms() / 1000;
