@@ -8,6 +8,7 @@ mod demo;
 mod head;
 mod http;
 mod limits;
+mod owners;
 mod pipelining;
 mod process;
 mod refused;
