@@ -22,7 +22,7 @@ pub enum OpenError {
     #[error("{0} is in use by another process: stop it, or name another data directory")]
     Locked(String),
     /// The directory or a file in it can't be created, read or locked.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{}", advice(source))]
     Directory {
         /// The path that could not be opened.
         path: String,
@@ -86,6 +86,21 @@ pub enum OpenError {
     /// The system gave no random bytes for the store's identity.
     #[error("no randomness for the store's identity: {0}")]
     Random(#[from] RandomError),
+}
+
+/// What to do about a path that can't be used, to be appended to the error; empty if nothing is known.
+#[must_use]
+pub fn advice(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem, StorageFull};
+    match error.kind() {
+        NotADirectory => "; name a directory, or move the file away",
+        PermissionDenied => {
+            "; make the user of this process the owner of the directory (chown), or name another one"
+        }
+        ReadOnlyFilesystem => "; mount the file system for writing, or name another directory",
+        StorageFull => "; free some space on this disk",
+        _ => "",
+    }
 }
 
 /// Names the program that is needed.

@@ -38,7 +38,7 @@ pub use types::{
     LocalNameError, Member, MemberError, MemberId, Members, Metadata, MetadataError, Namespace,
     NamespaceId, Namespaces, OriginId, OriginInfo, OriginRegistry, Owed, OwedKeys, OwedReason,
     Page, ParseIdError, Software, SoftwareError, SoftwareVersion, Title, TitleConflict, TitleError,
-    Version, VersionVector, derive_id, limits,
+    Version, VersionVector, derive_id, limits, visible,
 };
 
 // The exports below, and the hidden modules above, are for replication, the simulator and the tests. They may
@@ -48,6 +48,7 @@ pub use {
     body::{ChunkSource, NewBody, StagedChunk},
     cluster_clock::ClusterClock,
     engine::Table,
+    error::advice,
     replication::{Replication, TurnOutcome},
     store::StoreView,
     tables::check_row,

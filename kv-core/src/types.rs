@@ -25,6 +25,7 @@ mod software;
 mod system;
 mod token;
 mod version;
+pub mod visible;
 
 pub use self::{
     attributes::{Attributes, Metadata, MetadataError},

@@ -54,7 +54,8 @@ pub use config::{
     Tuning,
 };
 pub use error::{IdentityError, QueryError, StartError};
-pub use race::{Won, race};
+pub use race::{Won, by_turns, race};
 pub use replica::{Handle, Replica};
+pub use socket::check_listen;
 pub use status::{Arrears, Handshakes, MAX_AWAITED, Pace, Pause, Peer, Status};
 pub use tls::{ServerVerifier, member_uri};

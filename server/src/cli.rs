@@ -11,14 +11,14 @@ mod status;
 mod token;
 mod trust;
 
-use std::{ffi::OsString, fmt::Display, io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, fmt::Display, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use kv_core::visible::escaped;
 
 use crate::{
     config::{ConfigError, Every, Flags, Sources},
-    demo,
+    demo, logging,
     serve::{self, ServeError},
     threads::{self, RuntimeError},
 };
@@ -66,8 +66,8 @@ enum Command {
 /// The settings of a server, and a file with more of them.
 #[derive(Debug, Args)]
 struct Serve {
-    /// A TOML file with settings
-    #[arg(long, env = "WAYPOST_CONFIG", value_name = "FILE", hide_env_values = true)]
+    /// A TOML file with settings [env: WAYPOST_CONFIG]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
     #[command(flatten)]
@@ -79,8 +79,10 @@ struct Serve {
 enum RunError {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error("{CONFIG}: {0}")]
+    ConfigVariable(ConfigError),
     #[error("--log: {0}")]
-    Log(#[from] tracing_subscriber::filter::ParseError),
+    Log(#[from] logging::FilterError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error(transparent)]
@@ -100,11 +102,21 @@ pub fn run() -> ExitCode {
             |error| matches!(error, RunError::Config(error) if error.is_usage()),
         ),
         Command::Demo => exit(demo::run(), |_error| false),
-        Command::Namespace(command) => exit(namespace::run(command), |_error| false),
+        Command::Namespace(command) => {
+            exit(namespace::run(command), namespace::CommandError::is_usage)
+        }
         Command::Token(command) => exit(token::run(command), |_error| false),
-        Command::Doctor(command) => exit(doctor::run(command), |_error| false),
+        Command::Doctor(command) => exit(doctor::run(command), doctor::CommandError::is_usage),
         Command::Cluster(command) => exit(cluster::run(command), cluster::CommandError::is_usage),
     }
+}
+
+/// The variable that names the file of settings.
+const CONFIG: &str = "WAYPOST_CONFIG";
+
+/// The value of an environment variable; none if it is not set, or empty.
+fn environment(variable: &str) -> Option<OsString> {
+    std::env::var_os(variable).filter(|text| !text.is_empty())
 }
 
 /// Reports an error in one line on stderr.
@@ -112,7 +124,8 @@ fn exit<E: Display>(result: Result<(), E>, is_usage: impl Fn(&E) -> bool) -> Exi
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("waypost: {error}");
+            // A server, or a location of the cluster, may have written parts of it.
+            eprintln!("waypost: {}", escaped(&error.to_string()));
             if is_usage(&error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -133,16 +146,17 @@ fn with_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
 
 /// Runs a server until a signal stops it.
 fn serve_with(serve: Serve) -> Result<(), RunError> {
-    let sources = Sources::new(serve.settings.or_environment(), serve.config);
-    let config = sources.load()?;
-    // h2 logs malformed paths, which may contain keys.
-    let filter = EnvFilter::try_new(format!("{},h2=warn", config.settings.log.as_str()))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    let variable = || environment(CONFIG).map(PathBuf::from);
+    let (file, is_flag) = match serve.config {
+        Some(file) => (Some(file), true),
+        None => (variable(), false),
+    };
+    let sources = Sources::new(serve.settings.or_environment(), file);
+    let config = sources.load().map_err(|error| match error {
+        ConfigError::Unreadable { .. } if !is_flag => RunError::ConfigVariable(error),
+        error => RunError::Config(error),
+    })?;
+    logging::start(logging::filter(config.settings.log.as_str())?);
     let runtime = threads::runtime(config.settings.serving_threads())?;
     let result = runtime.block_on(serve::run(config, sources));
     // Does not wait for connections that were cut.

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod del;
 pub mod form;
+pub mod head;
 pub mod incoming;
 pub mod json;
 pub mod problem;

@@ -22,6 +22,7 @@
 //! | [`alarms`] | what an operator must act on, and whether all is well, from one snapshot of the state |
 //! | [`membership`] | whether this location may serve traffic and accept writes |
 //! | [`doctor`] | the examination of a whole store, and its repair |
+//! | [`logging`], [`terminal`] | what is printed for people; texts of other machines are escaped there |
 //! | [`private_files`] | files that only their owner may use: atomic and durable writes |
 //! | [`demo`] | three locations in one process, which show what a cluster does |
 //!
@@ -41,6 +42,7 @@ pub mod demo;
 pub mod doctor;
 pub mod drain;
 pub mod http;
+pub mod logging;
 pub mod membership;
 pub mod metrics;
 pub mod private_files;
@@ -48,6 +50,7 @@ pub mod rate_limits;
 pub mod router;
 pub mod serve;
 mod signals;
+pub mod terminal;
 pub mod threads;
 pub mod tls;
 pub mod web_pages;

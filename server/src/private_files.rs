@@ -4,11 +4,17 @@
 //! Every such file of the server goes through this module.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, Permissions},
     io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
+
+use kv_core::advice;
+
+mod directory;
+
+pub use self::directory::Directory;
 
 /// The permissions of all users but the owner.
 const OTHERS: u32 = 0o077;
@@ -18,12 +24,23 @@ const OTHERS: u32 = 0o077;
 #[non_exhaustive]
 pub enum PrivateFileError {
     /// The system refused an operation.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), advice(source))]
     System {
         /// The file or directory.
         path: PathBuf,
         /// The error of the system.
         source: io::Error,
+    },
+    /// A link is in the place of a file or directory, in the data directory of another user.
+    #[error(
+        "can't use {}: it is a link in a directory of the user with the id {user}, and root does not follow it; run this as \
+         that user, or replace the link by what it leads to", path.display()
+    )]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// The owner of the directory.
+        user: u32,
     },
     /// Users other than the owner have permissions to a secret.
     #[error(
@@ -51,76 +68,30 @@ fn system(path: &Path) -> impl FnOnce(io::Error) -> PrivateFileError {
     move |source| PrivateFileError::System { path: path.to_owned(), source }
 }
 
-/// Reads a file.
-///
-/// # Errors
-/// If the system refuses.
-pub fn read(path: &Path) -> Result<String, PrivateFileError> {
-    fs::read_to_string(path).map_err(system(path))
-}
-
-/// Reads a file with a secret.
+/// Reads a file with a secret that an operator names.
 ///
 /// # Errors
 /// If the system refuses, or users other than the owner have permissions to the file.
 pub fn read_secret(path: &Path) -> Result<String, PrivateFileError> {
-    let metadata = fs::metadata(path).map_err(system(path))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & OTHERS != 0 {
-        return Err(PrivateFileError::Exposed { path: path.to_owned(), mode });
-    }
-    read(path)
+    let (directory, name) = parts(path)?;
+    directory.read_secret(&name)
 }
 
-/// Writes a file that only its owner may read, and replaces the one that was there. Durable when this
-/// returns.
+/// Writes a file that an operator names, readable by this process' user only; see [`Directory::write`].
 ///
 /// # Errors
 /// If the system refuses; the file is unchanged.
 pub fn write(path: &Path, text: &str) -> Result<(), PrivateFileError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = format!(".{name}.new");
-    let write = || {
-        // A fixed name: what a crash leaves is removed by the next write and never piles up.
-        remove_if_there(&directory.join(&unfinished))?;
-        let mut file = tempfile::Builder::new()
-            .prefix(&unfinished)
-            .rand_bytes(0)
-            .permissions(Permissions::from_mode(0o600))
-            .tempfile_in(directory)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(system(path))?;
-    sync_directory(directory)
+    let (directory, name) = parts(path)?;
+    directory.write(&name, text)
 }
 
-/// Appends lines to a file that only its owner may read, and creates it if it does not exist. Durable when this returns.
-/// After a crash some of the lines may be there; what is left of a line then is a line of its own. Two calls must not
-/// append to one file at the same time.
-///
-/// # Errors
-/// If the system refuses. The file is as it was, unless the system refuses that too.
-pub fn append_lines(
-    path: &Path,
-    lines: impl IntoIterator<Item = String>,
-) -> Result<(), PrivateFileError> {
-    let append = || {
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).create(true).append(true).mode(0o600).open(path)?;
-        let before = file.metadata()?.len();
-        let appended = append_to(&mut file, lines);
-        if appended.is_err() {
-            // Room on a full disk is given back.
-            file.set_len(before)?;
-        }
-        appended
-    };
-    append().map_err(system(path))?;
-    sync_directory(path.parent().unwrap_or(Path::new(".")))
+/// The directory of a file, and its name.
+fn parts(path: &Path) -> Result<(Directory, String), PrivateFileError> {
+    let no_name = || system(path)(io::Error::other("this is not the path of a file"));
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(no_name)?;
+    let parent = path.parent().unwrap_or(Path::new("."));
+    Ok((Directory::named(parent)?, name.to_owned()))
 }
 
 /// Appends lines to an open file, durably.
@@ -150,35 +121,6 @@ fn ends_with_newline(file: &mut File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// Removes a file, if it exists. Durable when this returns.
-///
-/// # Errors
-/// If the system refuses.
-pub fn remove(path: &Path) -> Result<(), PrivateFileError> {
-    remove_if_there(path).map_err(system(path))?;
-    sync_directory(path.parent().unwrap_or(Path::new(".")))
-}
-
-/// Removes a file; it is not an error if it does not exist.
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _gone => Ok(()),
-    }
-}
-
-/// Waits until no other process holds this lock file, and holds it until the result is dropped.
-///
-/// # Errors
-/// If the system refuses.
-pub fn lock(path: &Path) -> Result<File, PrivateFileError> {
-    let mut options = OpenOptions::new();
-    let options = options.create(true).truncate(false).write(true).mode(0o600);
-    let lock = options.open(path).map_err(system(path))?;
-    lock.lock().map_err(system(path))?;
-    Ok(lock)
-}
-
 /// Creates a directory that only its owner may use. An existing directory becomes private only if it
 /// is empty: other users may need the files in it.
 ///
@@ -192,11 +134,30 @@ pub fn create_directory(path: &Path) -> Result<(), PrivateFileError> {
                 File::open(parent)?.sync_all()?;
             }
         } else if path.read_dir()?.next().is_none() {
-            fs::set_permissions(path, Permissions::from_mode(0o700))?;
+            make_private(&File::open(path)?, path, 0o700)?;
         }
         Ok(())
     };
     create().map_err(system(path))
+}
+
+/// Takes the permissions of other users away. Only the owner can do so: what another user owns stays as it is, with a
+/// warning, such as a volume that belongs to root and that the group of this process may write to.
+fn make_private(open: &File, path: &Path, mode: u32) -> io::Result<()> {
+    if open.metadata()?.permissions().mode() & OTHERS == 0 {
+        return Ok(());
+    }
+    match open.set_permissions(Permissions::from_mode(mode)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(
+                path = %path.display(),
+                "another user owns this directory, so that it can't be made private: others may list and remove the \
+                 files in it, and not read them"
+            );
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Removes a directory and everything in it, if it exists.
@@ -245,19 +206,21 @@ mod tests {
         }
         assert_eq!((mode(&directory), mode(&path)), (0o700, 0o600));
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing else is left");
-        remove(&path).unwrap();
-        remove(&path).unwrap();
-        assert!(read(&path).unwrap_err().is_missing());
+        let open = Directory::in_data(&directory).unwrap();
+        open.remove("key").unwrap();
+        open.remove("key").unwrap();
+        assert!(open.read("key").unwrap_err().is_missing());
     }
 
     #[test]
     fn lines_begin_on_a_new_line_after_one_that_was_cut_off() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lines");
-        append_lines(&path, ["one".into(), "two".into()]).unwrap();
-        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        let open = Directory::create_in_data(directory.path()).unwrap();
+        open.append_lines("lines", ["one".into(), "two".into()]).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"thr").unwrap();
-        append_lines(&path, ["four".into()]).unwrap();
+        open.append_lines("lines", ["four".into()]).unwrap();
         assert_eq!(read_secret(&path).unwrap(), "one\ntwo\nthr\nfour\n");
     }
 
@@ -273,7 +236,7 @@ mod tests {
                 error.contains("chmod 600") && error.contains(&format!("{exposed:o}")),
                 "{error}"
             );
-            assert_eq!(read(&path).unwrap(), "secret");
+            assert_eq!(fs::read_to_string(&path).unwrap(), "secret");
         }
     }
 
@@ -282,7 +245,19 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(".key.new"), "ha").unwrap();
         write(&directory.path().join("key"), "whole").unwrap();
-        assert_eq!(read(&directory.path().join("key")).unwrap(), "whole");
+        assert_eq!(read_secret(&directory.path().join("key")).unwrap(), "whole");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_group_of_a_volume_for_a_group_may_read_a_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        write(&path, "secret").unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o2770)).unwrap();
+        for (key, is_accepted) in [(0o660, true), (0o640, true), (0o664, false), (0o604, false)] {
+            fs::set_permissions(&path, Permissions::from_mode(key)).unwrap();
+            assert_eq!(read_secret(&path).is_ok(), is_accepted, "{key:o}");
+        }
     }
 }

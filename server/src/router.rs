@@ -10,8 +10,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use arc_swap::ArcSwap;
 use hyper::{
-    Method, Request, Response, StatusCode, Uri,
-    header::{HeaderName, HeaderValue, UPGRADE},
+    Method, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, UPGRADE},
 };
 use percent_encoding::percent_decode_str;
 use tower::ServiceExt as _;
@@ -25,7 +25,12 @@ use crate::{
         tokens,
     },
     app::App,
-    http::{Body, RequestBody, problem::Problem, reply},
+    http::{
+        Body, RequestBody,
+        incoming::Incoming,
+        problem::{self, MAX_BODY_BYTES, Problem},
+        reply,
+    },
     metrics::Api,
     web_pages::{Refusal, WebPages},
 };
@@ -124,6 +129,9 @@ impl Router {
             let end = BINDING.len() + segment.len();
             return (Api::Binding, self.by_path(request, end, &grant).await);
         }
+        if let Some(refusal) = refuse_small(api, &request) {
+            return (api, finish(request, refusal).await);
+        }
         let response = match api {
             Api::Ratelimit => ratelimit::serve(&self.app, &grant, request).await,
             Api::Rls => rls::serve(&self.app, &self.rls.load_full(), &grant, request).await,
@@ -199,6 +207,42 @@ fn is_proxy_session(request: &Request<RequestBody>) -> bool {
             .is_some_and(|query| query.split('&').any(|pair| pair.starts_with("MF-Binding=")))
     };
     request.headers().contains_key(UPGRADE) && names_binding(request.uri())
+}
+
+/// Why the small JSON APIs refuse a request by its head, if they do: for the length of its body, so that a client that
+/// waits for a `100 Continue` receives the refusal instead; or for its query, which would be ignored. Only the list of
+/// namespaces has one, which it checks.
+fn refuse_small(api: Api, request: &Request<RequestBody>) -> Option<Response<Body>> {
+    let uri = request.uri();
+    if !matches!(api, Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens) {
+        return None;
+    }
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        return Some(Problem::response(StatusCode::PAYLOAD_TOO_LARGE, problem::too_long()));
+    }
+    let is_list = *request.method() == Method::GET && uri.path() == "/v1/namespaces";
+    if is_list || uri.query().is_none_or(str::is_empty) {
+        return None;
+    }
+    let sentence = "this request has no parameters in its query: put them into the body, as JSON, if it has one";
+    Some(Problem::response(StatusCode::BAD_REQUEST, sentence))
+}
+
+/// How much of a body is read in all after a refusal, so that a client that sends everything before it reads the
+/// response receives it.
+const MAX_DISCARDED_BYTES: u64 = 1 << 20;
+
+/// Reads the rest of a refused request, or closes its connection after the response.
+async fn finish(request: Request<RequestBody>, mut refusal: Response<Body>) -> Response<Body> {
+    let is_http2 = request.version() == Version::HTTP_2;
+    let (head, body) = request.into_parts();
+    let is_read = Incoming::new(body, &head.headers).discard_refused(MAX_DISCARDED_BYTES).await;
+    if !is_read && !is_http2 {
+        refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    refusal
 }
 
 /// A response that no API made, in the form of the API that the path belongs to.

@@ -5,6 +5,7 @@
 //! | `error` | why a server did not start, or did not stop cleanly |
 //! | `entrances` | the listeners, and their certificates |
 //! | `store` | the store and the rate limits: opened, saved, closed |
+//! | `location` | the files of its cluster, and settings that have no effect |
 //! | `replication` | the server's part in a cluster |
 //! | `renewal` | keeps the location's certificate valid |
 //! | `reload` | takes a changed configuration while the server runs |
@@ -12,7 +13,10 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use kv_core::{MemberId, Store};
+use kv_core::{
+    MemberId, Store,
+    env::{Environment as _, SystemEnvironment},
+};
 use tokio::{
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
@@ -23,7 +27,7 @@ use crate::{
     alarms::AlarmBook,
     api::rls::Rls,
     app::App,
-    cluster::Location,
+    cluster::{Location, state::dates::check_clock},
     config::{Config, Settings, Sources},
     connection::{Entrance, Listen, Server},
     drain::Drain,
@@ -40,6 +44,7 @@ mod entrances;
 mod error;
 mod hand_over;
 mod reload;
+mod location;
 mod renewal;
 mod replication;
 mod store;
@@ -70,6 +75,7 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let hangups = Hangups::new()?;
+    check_clock(SystemEnvironment::new().now_ms() / 1000)?;
     tokio::select! {
         joined = replication::join(&config.settings) => joined?,
         name = signals.next() => {
@@ -77,7 +83,7 @@ pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
             return Ok(());
         }
     }
-    let location = replication::load(&config.settings.data)?;
+    let location = location::load(&config.settings)?;
     let gate = entrances::gate(&config.settings)?;
     let entrances = entrances::bind(&config.listeners, config.settings.socket_mode)?;
     let metrics = Arc::new(Metrics::new());

@@ -6,7 +6,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -139,7 +139,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
 /// The permissions of everyone but the owner.
 const OTHERS: u32 = 0o077;
 
-/// Makes a directory private, unless it has files other than a store's.
+/// Makes a directory private, unless it has files other than a store's, or another user owns it.
 fn keep_private(path: &Path) -> io::Result<()> {
     if path.metadata()?.permissions().mode() & OTHERS == 0 {
         return Ok(());
@@ -155,18 +155,76 @@ fn keep_private(path: &Path) -> io::Result<()> {
             return Ok(());
         }
     }
-    std::fs::set_permissions(path, Permissions::from_mode(0o700))
+    unless_of_another(std::fs::set_permissions(path, Permissions::from_mode(0o700)), path)
+}
+
+/// Accepts that permissions can't be changed: only the owner can, and a volume may belong to root, while the group of this
+/// process may write to it (Kubernetes: `fsGroup`).
+fn unless_of_another(changed: io::Result<()>, path: &Path) -> io::Result<()> {
+    match changed {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(
+                path = %path.display(),
+                "another user owns this part of the data directory, so that it can't be made private: see that nobody else \
+                 has its group"
+            );
+            Ok(())
+        }
+        changed => changed,
+    }
 }
 
 /// Opens or creates a file of the store, and makes it private.
+///
+/// Root may run a command on the directory of a server that runs as another user. Then the file belongs to that user, and
+/// links are not followed: the user could have put them there, to make root change or give away what they lead to.
 fn open_private(path: &Path) -> io::Result<File> {
+    let owner = owner_of(path)?;
     let mut options = OpenOptions::new();
-    let file =
-        options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
-    if file.metadata()?.permissions().mode() & OTHERS != 0 {
-        file.set_permissions(Permissions::from_mode(0o600))?;
+    options.read(true).write(true).mode(0o600);
+    if owner.is_some() {
+        options.custom_flags(i32::from_ne_bytes(rustix::fs::OFlags::NOFOLLOW.bits().to_ne_bytes()));
+    }
+    let file = match options.create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            options.create_new(false).open(path).map_err(|error| not_followed(path, error))?
+        }
+        created => {
+            let created = created?;
+            if let Some((user, group)) = owner {
+                fchown(&created, Some(user), Some(group))?;
+            }
+            created
+        }
+    };
+    let found = file.metadata()?;
+    if owner.is_some() && found.nlink() > 1 {
+        return Err(not_followed(path, rustix::io::Errno::LOOP.into()));
+    }
+    if found.permissions().mode() & OTHERS != 0 {
+        unless_of_another(file.set_permissions(Permissions::from_mode(0o600)), path)?;
     }
     Ok(file)
+}
+
+/// Returns the owner of the directory of a file, if this process is root and the owner is another user.
+fn owner_of(path: &Path) -> io::Result<Option<(u32, u32)>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let directory = path.parent().unwrap_or(Path::new(".")).metadata()?;
+    Ok((directory.uid() != 0).then(|| (directory.uid(), directory.gid())))
+}
+
+/// Explains the error for a link.
+fn not_followed(path: &Path, error: io::Error) -> io::Error {
+    if error.raw_os_error() != Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return error;
+    }
+    let name = path.file_name().unwrap_or_default().display();
+    io::Error::other(format!(
+        "its file {name} is a link, which root does not follow in the directory of another user; run this as that user"
+    ))
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use std::{borrow::Borrow, fmt, ops::Deref};
 use super::{
     id::NamespaceId,
     limits::{MAX_LOCAL_NAME_BYTES, MAX_TITLE_BYTES},
+    visible::is_invisible,
 };
 
-/// The title of a namespace: 1 to [`MAX_TITLE_BYTES`] bytes of UTF-8 without control characters.
+/// The title of a namespace: 1 to [`MAX_TITLE_BYTES`] bytes of UTF-8 without control characters. One that a user gives
+/// has no space at either end and no invisible characters, so that two titles that look the same are the same.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Title(Box<str>);
 
@@ -20,6 +22,15 @@ pub enum TitleError {
     /// It contains a control character.
     #[error("a title has no control characters")]
     ControlCharacter,
+    /// It begins or ends with a space.
+    #[error("a title has no space at its beginning or end")]
+    Space,
+    /// It contains a character that nobody sees, or that changes how others are shown.
+    #[error(
+        "a title has no characters that are invisible or change the direction of writing: this one has U+{:04X}",
+        u32::from(*.0)
+    )]
+    Invisible(char),
     /// It reads as an id, and a namespace is looked up by either.
     #[error("32 hexadecimal digits are an id, not a title: give it as the id")]
     LooksLikeId,
@@ -32,14 +43,20 @@ impl Title {
     /// See [`TitleError`].
     pub fn new(title: impl Into<Box<str>>) -> Result<Title, TitleError> {
         let title = Title::stored(title)?;
+        if title.trim() != title.as_str() {
+            return Err(TitleError::Space);
+        }
+        if let Some(letter) = title.chars().find(|letter| is_invisible(*letter)) {
+            return Err(TitleError::Invisible(letter));
+        }
         if title.parse::<NamespaceId>().is_ok() {
             return Err(TitleError::LooksLikeId);
         }
         Ok(title)
     }
 
-    /// Takes a title that was stored before. It may look like an id: the rule is younger than the
-    /// format, and a peer may not have it.
+    /// Takes a title that was stored before. It may look like an id, or not be visible: these rules are younger than
+    /// the format, and a peer may not have them.
     pub(crate) fn stored(title: impl Into<Box<str>>) -> Result<Title, TitleError> {
         let title = title.into();
         if !(1..=MAX_TITLE_BYTES).contains(&title.len()) {
@@ -193,6 +210,17 @@ mod tests {
         assert_eq!(Title::new("t".repeat(513)), Err(TitleError::Length(513)));
         assert_eq!(Title::new("a\nb"), Err(TitleError::ControlCharacter));
         assert_eq!(Title::new("0".repeat(32)), Err(TitleError::LooksLikeId));
+        assert!(Title::new("a b\u{a0}c").is_ok());
+        for title in [" a", "a ", "\u{a0}a", "a\u{3000}", " "] {
+            assert_eq!(Title::new(title), Err(TitleError::Space), "{title:?}");
+        }
+        for letter in ['\u{200b}', '\u{202e}', '\u{2067}', '\u{feff}', '\u{ad}', '\u{3164}'] {
+            let title = format!("a{letter}b");
+            assert_eq!(Title::new(title.as_str()), Err(TitleError::Invisible(letter)));
+            assert!(Title::stored(title).is_ok(), "a peer of an earlier version may have it");
+        }
+        let text = Title::new("a\u{202e}b").unwrap_err().to_string();
+        assert!(text.ends_with("this one has U+202E"), "{text}");
         assert!(Title::stored("0".repeat(32)).is_ok());
     }
 

@@ -19,6 +19,7 @@ use super::{
     input::Input,
     link_error::LinkError,
     proven::Proven,
+    socket::canonical,
     status::Handshakes,
     tls::{protocol, proven},
 };
@@ -189,7 +190,7 @@ impl Drop for Place {
 
 /// Shakes hands with a peer and reports its link, or hands a guest on.
 async fn handshake(incoming: Incoming, place: Place, inputs: mpsc::Sender<Input>) {
-    let address = incoming.remote_address();
+    let address = canonical(incoming.remote_address());
     let acceptor = Arc::clone(&place.acceptor);
     let done = timeout(acceptor.patience, prove(incoming, &acceptor)).await;
     match done.unwrap_or(Err(LinkError::Timeout(acceptor.patience))) {

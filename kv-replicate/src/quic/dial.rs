@@ -9,12 +9,12 @@ use tokio::{net::lookup_host, time::timeout};
 use super::{
     link_error::LinkError,
     proven::Proven,
-    race::{Won, race},
+    race::{Won, by_turns, race},
     tls::Tls,
 };
 
 /// How many of the addresses that a name resolves to are tried.
-const MAX_ADDRESSES: usize = 4;
+const MAX_ADDRESSES: usize = 32;
 
 /// Everything that dialling a member takes.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl Dialler {
                 })
             }
         };
-        first(found.take(MAX_ADDRESSES).collect(), attempt).await
+        first(by_turns(found.take(MAX_ADDRESSES)), attempt).await
     }
 
     /// Connects to one address, and checks that the member is there.

@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use kv_core::visible::is_invisible;
 use quinn::{ClosedStream, ConnectError, ConnectionError, ReadError, ReadExactError, WriteError};
 use tokio::task::JoinError;
 
@@ -57,8 +58,8 @@ pub(super) enum LinkError {
 /// The most characters of a peer's reason.
 const MAX_REASON: usize = 400;
 
-/// Why a connection was lost, in words. A peer's reason may hold anything: it is cut, and control characters are
-/// replaced.
+/// Why a connection was lost, in words. A peer's reason may hold anything: it is cut, and characters that would act on a
+/// terminal are replaced.
 fn connection(error: &ConnectionError) -> String {
     match error {
         ConnectionError::TimedOut => "no message from it for too long".into(),
@@ -69,10 +70,10 @@ fn connection(error: &ConnectionError) -> String {
     }
 }
 
-/// A text without control characters, and not too long.
+/// A text without control characters and without invisible ones, and not too long.
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let visible = |c: char| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c };
     text.chars().take(MAX_REASON).map(visible).collect()
 }
 
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_reason_of_a_peer_can_not_forge_lines_of_the_log() {
-        let text = closed(code::GOING, "a\nERROR b\x1b[2J").to_string();
-        assert!(!text.contains(char::is_control), "{text:?}");
+        let text = closed(code::GOING, "a\nERROR b\x1b[2J\u{202e}c").to_string();
+        assert!(!text.contains(char::is_control) && !text.contains('\u{202e}'), "{text:?}");
     }
 }

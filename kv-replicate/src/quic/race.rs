@@ -1,7 +1,7 @@
 //! Attempts at several addresses, one beside the other: an address that drops packets must not hold up the others. In the
 //! manner of RFC 8305.
 
-use std::{collections::BTreeMap, fmt::Display, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, time::Duration};
 
 use tokio::{
     task::{JoinError, JoinSet},
@@ -65,9 +65,44 @@ where
     }
 }
 
+/// Orders the addresses of a name as RFC 8305 does: the families take turns, beginning with that of the first, so that
+/// a family that does not work costs one attempt at a time. Within a family the order stays.
+#[must_use]
+pub fn by_turns(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let all: Vec<SocketAddr> = addresses.into_iter().collect();
+    let first_is_v4 = all.first().is_some_and(SocketAddr::is_ipv4);
+    let (one, other): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|address| address.is_ipv4() == first_is_v4);
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    let mut ordered = Vec::new();
+    loop {
+        let (next, after) = (one.next(), other.next());
+        if next.is_none() && after.is_none() {
+            return ordered;
+        }
+        ordered.extend(next.into_iter().chain(after));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_families_of_a_name_take_turns() {
+        let parse = |texts: &str| -> Vec<SocketAddr> {
+            let addresses = texts.split(' ').filter(|text| !text.is_empty());
+            addresses.map(|text| text.parse().expect(text)).collect()
+        };
+        for (given, expected) in [
+            ("", ""),
+            ("[::1]:1 [::2]:1 [::3]:1 1.1.1.1:1", "[::1]:1 1.1.1.1:1 [::2]:1 [::3]:1"),
+            ("1.1.1.1:1 1.1.1.2:1 [::1]:1 [::2]:1", "1.1.1.1:1 [::1]:1 1.1.1.2:1 [::2]:1"),
+            ("1.1.1.1:1 1.1.1.2:1", "1.1.1.1:1 1.1.1.2:1"),
+        ] {
+            assert_eq!(by_turns(parse(given)), parse(expected));
+        }
+    }
 
     /// The error of an attempt.
     #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -11,6 +11,8 @@ use quinn::{
     AckFrequencyConfig, AsyncUdpSocket, Endpoint, EndpointConfig, IdleTimeout, Runtime,
     ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
+
+use socket2::{Domain, Socket, Type};
 
 use super::{
     config::{GUEST_WINDOW_BYTES, Tuning},
@@ -23,6 +25,39 @@ const FREE_AFTER: Duration = Duration::from_secs(3);
 
 /// How long peers have to receive the end of their connections.
 const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Binds a UDP port. The unspecified address of IPv6 stands for all addresses of both families, whatever the system's
+/// default is; on a machine without IPv6, for those of IPv4.
+fn bind(listen: SocketAddr) -> io::Result<UdpSocket> {
+    if listen.ip() != Ipv6Addr::UNSPECIFIED {
+        return UdpSocket::bind(listen);
+    }
+    let both = || {
+        // std can't set this option before it binds.
+        let socket = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
+        socket.set_only_v6(false)?;
+        socket.bind(&listen.into())?;
+        Ok(socket.into())
+    };
+    both().or_else(|error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+        _ => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, listen.port())).map_err(|_same| error),
+    })
+}
+
+/// Checks that a location can listen on a UDP address now, and returns the address that it would be bound to: of a
+/// machine without IPv6, `[::]` becomes `0.0.0.0`.
+///
+/// # Errors
+/// If the port is in use, or the address is not one of this machine.
+pub fn check_listen(listen: SocketAddr) -> io::Result<SocketAddr> {
+    bind(listen)?.local_addr()
+}
+
+/// An address without the form that IPv4 has on a port of both families.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
 
 /// The endpoint of all links.
 #[derive(Debug)]
@@ -38,7 +73,7 @@ pub(super) struct Port {
 impl Port {
     /// Binds the port for both directions of dialling.
     pub(super) fn bind(listen: SocketAddr, tuning: &Tuning, tls: &Tls) -> io::Result<Port> {
-        let socket = std::net::UdpSocket::bind(listen)?;
+        let socket = bind(listen)?;
         let runtime = Arc::new(TokioRuntime);
         let socket = runtime.wrap_udp_socket(socket)?;
         let weak = Arc::downgrade(&socket);
@@ -100,7 +135,7 @@ fn server_config(tuning: &Tuning, tls: &Tls) -> ServerConfig {
 /// Moves an endpoint to another port. Twice, because it still reads from the one before the last.
 fn release(endpoint: &Endpoint, local: SocketAddr) -> io::Result<()> {
     for _ in 0..2 {
-        endpoint.rebind(std::net::UdpSocket::bind((local.ip(), 0))?)?;
+        endpoint.rebind(bind((local.ip(), 0).into())?)?;
     }
     Ok(())
 }
@@ -132,4 +167,37 @@ pub(super) fn transport(tuning: &Tuning, window: VarInt) -> TransportConfig {
         transport.mtu_discovery_config(None);
     }
     transport
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unspecified_address_of_ipv6_receives_from_both_families() {
+        let port = bind((Ipv6Addr::UNSPECIFIED, 0).into()).expect("a free port");
+        let local = port.local_addr().expect("its address");
+        if local.is_ipv4() {
+            return;
+        }
+        port.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        for (from, to) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1")] {
+            let sender = UdpSocket::bind(from).expect("a free port");
+            let to: std::net::IpAddr = to.parse().expect("an address");
+            sender.send_to(b"x", (to, local.port())).expect("it is sent");
+            let (_length, sent) = port.recv_from(&mut [0; 8]).expect("it arrives");
+            assert_eq!(canonical(sent), sender.local_addr().expect("its address"));
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_found_before_it_is_needed() {
+        let taken = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        let local = taken.local_addr().expect("its address");
+        assert_eq!(check_listen(local).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let all = (Ipv6Addr::UNSPECIFIED, local.port()).into();
+        assert_eq!(check_listen(all).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(check_listen((Ipv6Addr::UNSPECIFIED, 0).into()).is_ok());
+        assert!(check_listen("192.0.2.1:0".parse().expect("an address")).is_err());
+    }
 }

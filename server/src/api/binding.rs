@@ -12,7 +12,7 @@
 //! The namespace is not part of the protocol: the router has it from a header, or from the path before
 //! ([`Target`]). Of a refusal, a Worker sees the status and the reason phrase ([`Refusal`]).
 //!
-//! The modules that only convert bytes to meaning and back ([`target`], [`options`], [`metadata`],
+//! The modules that only convert bytes to meaning and back ([`target`], [`options`], [`parameters`], [`metadata`],
 //! [`cursor`], [`list`], [`bulk`], [`json`], [`proxied`]) are functions of their arguments alone.
 
 use std::sync::Arc;
@@ -34,6 +34,7 @@ pub mod json;
 pub mod list;
 pub mod metadata;
 pub mod options;
+pub mod parameters;
 pub mod proxied;
 mod put;
 pub mod refusal;
@@ -43,6 +44,7 @@ pub use refusal::Refusal;
 pub use target::Target;
 
 use call::Call;
+use parameters::Parameters;
 
 /// The methods of a key's path, for the header `Allow`.
 const KEY_METHODS: &str = "GET, HEAD, PUT, DELETE";
@@ -111,7 +113,7 @@ async fn run(
     match respond(app, call, namespace, &mut body).await {
         Ok(response) => response,
         Err(refusal) => {
-            let close = refusal.close || !body.discard(MAX_DISCARDED_BYTES).await;
+            let close = refusal.close || !body.discard_refused(MAX_DISCARDED_BYTES).await;
             Refusal { close, ..refusal }.into_response(call.reads_refusals())
         }
     }
@@ -135,6 +137,9 @@ async fn respond(
         Refusal::unknown_namespace(name, is_get && call.is_from_runtime())
     };
     let namespace = found.ok_or_else(unknown)?;
+    if let Some(parameters) = parameters(call, is_list) {
+        check_parameters(app, call, parameters)?;
+    }
     if is_get || is_list {
         // A body means nothing here, but the next request follows it.
         body.discard(MAX_DISCARDED_BYTES).await;
@@ -156,6 +161,29 @@ async fn respond(
         }
         _ => Err(Refusal::method(call.method, KEY_METHODS)),
     }
+}
+
+/// The parameters of a call; none of one that is refused for its method.
+fn parameters(call: &Call<'_>, is_list: bool) -> Option<Parameters> {
+    match *call.method {
+        _ if is_list => Some(parameters::LIST),
+        Method::GET | Method::HEAD => Some(parameters::GET),
+        Method::PUT => Some(parameters::PUT),
+        Method::DELETE => Some(parameters::DELETE),
+        Method::POST if call.target.path() == "/bulk/get" => Some(parameters::BULK_GET),
+        _ => None,
+    }
+}
+
+/// Checks the parameters of a call. Those of a runtime are only counted: a newer one may send more, and its Workers
+/// must work.
+fn check_parameters(app: &App, call: &Call<'_>, parameters: Parameters) -> Result<(), Refusal> {
+    let checked = parameters.check(call.target.query());
+    if checked.is_err() && call.is_from_runtime() {
+        app.metrics.requests().ignored_parameters();
+        return Ok(());
+    }
+    checked
 }
 
 /// Responds to a delete. The response must have no body, because the runtime would not read it.

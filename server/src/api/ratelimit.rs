@@ -134,7 +134,7 @@ async fn post(
     let bytes = match body.whole(MAX_BODY_BYTES, None).await {
         Ok(bytes) => bytes,
         Err(unread @ Unread::TooLong { .. }) => {
-            body.discard(MAX_DISCARDED_BYTES).await;
+            body.discard_refused(MAX_DISCARDED_BYTES).await;
             let sentence = format!("{unread}: send fewer checks in one batch");
             return Problem::response(StatusCode::PAYLOAD_TOO_LARGE, sentence);
         }

@@ -14,6 +14,7 @@ use crate::{
         state::dates::day,
     },
     config::{Config, ConfigError, DataOnly, Flags},
+    terminal,
 };
 
 /// Show, rotate and move the cluster's certificate authority (CA).
@@ -53,7 +54,18 @@ enum Action {
         #[command(flatten)]
         settings: Flags<DataOnly>,
     },
-    /// Give this location the CA's key, from a file of `move` or a copy of cluster/ca.key.
+    /// Copy the CA's key to a file, and keep it at this location too.
+    ///
+    /// Import the copy at another location only if this one is lost: one location admits others and renews certificates.
+    /// After each `rotate`, make another copy.
+    Copy {
+        /// The file to write; it must not exist
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        settings: Flags<DataOnly>,
+    },
+    /// Give this location the CA's key, from a file of `move` or `copy`, or a copy of cluster/ca.key.
     ///
     /// If the location that had the key is lost, use your copy.
     Import {
@@ -86,7 +98,7 @@ impl CaCommandError {
 /// Runs one command.
 pub(super) fn run(command: CaCommand) -> Result<(), CaCommandError> {
     let now = SystemEnvironment::new().now_ms() / 1000;
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     match command.action {
         Action::Show { settings } => print(&ca::show(&data(settings)?, now)?, &mut out)?,
         Action::Rotate { settings } => {
@@ -125,6 +137,18 @@ pub(super) fn run(command: CaCommand) -> Result<(), CaCommandError> {
             )?;
             writeln!(out, "  3. keep one copy in a safe place, and delete the others")?;
             writeln!(out, "Tokens that were printed before no longer work.")?;
+        }
+        Action::Copy { file, settings } => {
+            ca::copy_to(&data(settings)?, &file)?;
+            let file = file.display();
+            writeln!(
+                out,
+                "copied the CA's key to {file}. Keep it in a safe place: if this location is lost,"
+            )?;
+            writeln!(
+                out,
+                "run at another one: waypost cluster ca import FILE --data DIR, and restart its server"
+            )?;
         }
         Action::Import { file, settings } => {
             ca::import(&data(settings)?, &file)?;

@@ -1,12 +1,6 @@
 //! HTTP for the commands that use a running server: one request, one response.
 
-use std::{
-    fmt,
-    io::{self, Write as _},
-    path::PathBuf,
-    str::FromStr,
-    time::Duration,
-};
+use std::{fmt, io, path::PathBuf, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 use clap::Args;
@@ -29,8 +23,14 @@ use tokio::{
 
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::trust::{self, TrustError};
-use crate::http::{BoxError, problem::Problem};
+use super::{
+    environment,
+    trust::{self, TrustError},
+};
+use crate::{
+    http::{BoxError, problem::Problem},
+    terminal,
+};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,28 +44,38 @@ const MAX_RESPONSE_BYTES: usize = 64 << 20;
 /// The server that a command uses.
 #[derive(Debug, Args)]
 pub(super) struct ServerArgs {
-    /// The server to use
-    #[arg(
-        long,
-        env = "WAYPOST_SERVER",
-        value_name = "URL|unix:PATH",
-        default_value = "http://127.0.0.1:8420",
-        global = true
-    )]
-    pub(super) server: ServerUrl,
+    /// The server to use [default: http://127.0.0.1:8420] [env: WAYPOST_SERVER]
+    #[arg(long, value_name = "URL|unix:PATH", global = true)]
+    server: Option<ServerUrl>,
 
-    /// A file with the token to send, or - for stdin
-    #[arg(long, env = "WAYPOST_TOKEN_FILE", value_name = "FILE", global = true)]
+    /// A file with the token to send, or - for stdin [env: WAYPOST_TOKEN_FILE]
+    #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
 
-    /// The CA of a server with TLS, a PEM file [default: the CAs of the system]
-    #[arg(long, env = "WAYPOST_CA_FILE", value_name = "FILE", global = true)]
+    /// The CA of a server with TLS, a PEM file [default: the CAs of the system] [env: WAYPOST_CA_FILE]
+    #[arg(long, value_name = "FILE", global = true)]
     ca_file: Option<PathBuf>,
 
     /// Print JSON, for scripts
     #[arg(long, global = true)]
     pub(super) json: bool,
 }
+
+impl ServerArgs {
+    /// The server: that of the flag, or of the variable, or the default.
+    pub(super) fn url(&self) -> Result<ServerUrl, ClientError> {
+        if let Some(server) = &self.server {
+            return Ok(server.clone());
+        }
+        match environment(VARIABLE) {
+            Some(text) => text.to_string_lossy().parse().map_err(ClientError::Variable),
+            None => Ok(ServerUrl::Tcp(Authority::from_static("127.0.0.1:8420"))),
+        }
+    }
+}
+
+/// The variable that names the server.
+const VARIABLE: &str = "WAYPOST_SERVER";
 
 /// The address of a server.
 #[derive(Clone, Debug)]
@@ -116,7 +126,9 @@ pub(super) enum ClientError {
         "no Waypost server at {0}: start one with `waypost serve`, or set --server or WAYPOST_SERVER"
     )]
     NoServer(ServerUrl),
-    #[error("can't reach {0}: {1}; check --server")]
+    #[error("{VARIABLE}: {0}")]
+    Variable(ServerUrlError),
+    #[error("can't reach {0}: {1}; check --server and WAYPOST_SERVER")]
     Unreachable(ServerUrl, io::Error),
     #[error("can't establish TLS with {0}: {1}; check --server, and --ca-file")]
     Handshake(ServerUrl, io::Error),
@@ -140,6 +152,13 @@ pub(super) enum ClientError {
     System(io::Error),
 }
 
+impl ClientError {
+    /// Whether the command itself was wrong.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, ClientError::Variable(_))
+    }
+}
+
 /// For requests without a body.
 pub(super) const NO_BODY: Option<&()> = None;
 
@@ -161,7 +180,8 @@ impl Client {
     /// Creates a client, which connects at its first request.
     pub(super) fn new(args: &ServerArgs) -> Result<Client, ClientError> {
         let ca_file = args.ca_file.as_deref();
-        let tls = match &args.server {
+        let server = args.url()?;
+        let tls = match &server {
             ServerUrl::Tls(_) => Some(trust::connector(ca_file)?),
             _ => None,
         };
@@ -170,7 +190,6 @@ impl Client {
             .enable_all()
             .build()
             .map_err(ClientError::System)?;
-        let server = args.server.clone();
         Ok(Client { server, tls, authorization, timeout: RESPONSE_TIMEOUT, runtime })
     }
 
@@ -287,9 +306,7 @@ fn bare_host(authority: &Authority) -> &str {
 
 /// Prints one line of JSON.
 pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, document)?;
-    writeln!(out)
+    terminal::write_json(io::stdout().lock(), document)
 }
 
 /// Sends a request over an open connection and reads the whole response.

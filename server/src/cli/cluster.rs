@@ -23,6 +23,7 @@ use crate::{
         state::names::{Name, machine_name},
     },
     config::{Config, ConfigError, DataAndAddresses, DataOnly, Flags, Selection, Settings, Span},
+    terminal,
 };
 
 /// Create a cluster, invite locations into it, see its status.
@@ -118,6 +119,7 @@ impl CommandError {
         match self {
             CommandError::Config(error) => error.is_usage(),
             CommandError::Ca(error) => error.is_usage(),
+            CommandError::Members(MembersError::Client(error)) => error.is_usage(),
             _ => false,
         }
     }
@@ -151,12 +153,12 @@ fn init(cluster: Name, location: Option<Name>, settings: &Settings) -> Result<()
         cluster,
         location,
         advertise: settings.advertised(),
-        listen: settings.cluster_listen,
+        listen: settings.cluster_listen(),
     };
     let descriptor = cluster::init(&new, &SystemEnvironment::new())?;
     let data = new.data.display();
     let addresses: Vec<&str> = descriptor.advertise.iter().map(Address::as_str).collect();
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     writeln!(out, "created the cluster {}  {}", descriptor.cluster, descriptor.cluster_name)?;
     writeln!(out, "its first location: {}  {}", descriptor.member, descriptor.location)?;
     writeln!(

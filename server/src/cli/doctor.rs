@@ -13,6 +13,7 @@ use super::client::{Client, ClientError, ServerArgs, print_json};
 use crate::{
     api::doctor::NewExamination,
     doctor::{self, DoctorError, DoctorInfo},
+    terminal,
 };
 
 /// The file of a store.
@@ -62,6 +63,13 @@ pub(super) enum CommandError {
     Output(#[from] io::Error),
 }
 
+impl CommandError {
+    /// Whether the command itself was wrong.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, CommandError::Client(error) if error.is_usage())
+    }
+}
+
 /// Examines a store, and prints the report.
 ///
 /// # Errors
@@ -78,7 +86,7 @@ pub(super) fn run(command: Doctor) -> Result<(), CommandError> {
     if command.server.json {
         print_json(&found)?;
     } else {
-        io::stdout().lock().write_all(found.text().as_bytes())?;
+        terminal::stdout().write_all(found.text().as_bytes())?;
     }
     if found.is_wrong() { Err(CommandError::Wrong) } else { Ok(()) }
 }

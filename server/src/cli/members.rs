@@ -8,6 +8,7 @@ use std::{
 };
 
 use hyper::Method;
+use kv_core::visible::escaped;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
@@ -15,7 +16,10 @@ use super::{
     confirm::{ConfirmError, confirm},
     status::{print_status, verification},
 };
-use crate::api::cluster::{ClusterInfo, KeyInfo, NewVerification, Removed, VerdictInfo};
+use crate::{
+    api::cluster::{ClusterInfo, KeyInfo, NewVerification, Removed, VerdictInfo},
+    terminal,
+};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +78,7 @@ pub(super) fn verify(location: Option<String>, server: ServerArgs) -> Result<(),
         let verdict: VerdictInfo = match beside(&server, &verification.location, compare) {
             // The others can be compared nevertheless.
             Err(ClientError::Refused(reason)) if count > 1 => {
-                eprintln!("{}: {reason}", verification.location);
+                eprintln!("{}: {}", escaped(&verification.location), escaped(&reason));
                 different += 1;
                 continue;
             }
@@ -125,7 +129,8 @@ fn show_progress(server: &ServerArgs, location: &str, has_ended: &mpsc::Receiver
         if let Some((name, verifying)) = peer.and_then(|peer| Some((peer.name, peer.verifying?))) {
             // A line that wraps could not be replaced by the next one.
             let line = format!("{name}: {}", verification(&verifying));
-            eprint!("\r\x1b[K{}", line.chars().take(COLUMNS).collect::<String>());
+            let line: String = escaped(&line).chars().take(COLUMNS).collect();
+            eprint!("\r\x1b[K{line}");
         }
     }
     eprint!("\r\x1b[K");
@@ -133,7 +138,7 @@ fn show_progress(server: &ServerArgs, location: &str, has_ended: &mpsc::Receiver
 
 /// Prints the result of a comparison with one location.
 fn print_verdict(verdict: &VerdictInfo) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     writeln!(out, "{}: {}", verdict.location, verdict.verdict)?;
     // Quoted: a key may contain control sequences of a terminal.
     for KeyInfo { namespace, key } in &verdict.keys {
@@ -157,5 +162,5 @@ pub(super) fn remove(location: &str, yes: bool, server: ServerArgs) -> Result<()
         return Ok(print_json(&removed)?);
     }
     let Removed { location, member } = removed;
-    Ok(writeln!(io::stdout().lock(), "removed {member}  {location}")?)
+    Ok(writeln!(terminal::stdout(), "removed {member}  {location}")?)
 }

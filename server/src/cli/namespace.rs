@@ -7,8 +7,9 @@ use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use crate::api::namespaces::{
-    Merged, NamespaceInfo, NamespaceList, NewMerge, NewNamespace, NewTitle,
+use crate::{
+    api::namespaces::{Merged, NamespaceInfo, NamespaceList, NewMerge, NewNamespace, NewTitle},
+    terminal,
 };
 
 use super::{
@@ -77,6 +78,13 @@ pub(super) enum CommandError {
     Confirm(#[from] ConfirmError),
     #[error("can't write to stdout: {0}")]
     Output(#[from] io::Error),
+}
+
+impl CommandError {
+    /// Whether the command itself was wrong.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, CommandError::Client(error) if error.is_usage())
+    }
 }
 
 /// The path of the namespaces API.
@@ -157,7 +165,7 @@ fn print(json: bool, document: &impl Serialize, lines: &str) -> Result<(), Comma
     if json {
         print_json(document)?;
     } else if !lines.is_empty() {
-        writeln!(io::stdout().lock(), "{lines}")?;
+        writeln!(terminal::stdout(), "{lines}")?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::{
         AlarmInfo, ClusterInfo, DamagedInfo, KeyInfo, PeerInfo, SessionInfo, VerificationInfo,
     },
     cluster::state::dates::{day, minute},
+    terminal,
 };
 
 /// A link on which nothing has arrived for longer than this is not called live, in milliseconds.
@@ -21,7 +22,7 @@ const LIVE_MS: u64 = 3_000;
 /// Prints the cluster, its locations and the alarms.
 pub(super) fn print_status(info: &ClusterInfo) -> io::Result<()> {
     let now = SystemEnvironment::new().now_ms() / 1000;
-    io::stdout().lock().write_all(text(info, now).as_bytes())
+    terminal::stdout().write_all(text(info, now).as_bytes())
 }
 
 /// The cluster, its locations and the alarms, at a Unix time in seconds.

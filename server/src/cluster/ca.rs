@@ -222,6 +222,20 @@ pub fn move_to(data: &Path, file: &Path) -> Result<(), CaError> {
     Ok(directory.remove(files::INVITATIONS)?)
 }
 
+/// Copies the CA's key from this location to a file, which is as one of [`move_to`]. This location keeps the key.
+///
+/// # Errors
+/// See [`CaError`].
+pub fn copy_to(data: &Path, file: &Path) -> Result<(), CaError> {
+    let (directory, _) = holder(data)?;
+    let _lock = directory.lock()?;
+    let ca = load_ca(&directory)?;
+    if file.exists() {
+        return Err(CaError::Exists(file.to_owned()));
+    }
+    Ok(private_files::write(file, &ca.pem())?)
+}
+
 /// Makes this location the CA holder, with a file that [`move_to`] wrote or a copy of `ca.key`.
 ///
 /// # Errors

@@ -14,10 +14,11 @@ use super::state::{
     authorities::Authorities,
     ca::{self, Ca},
     certificate::{self, Identity},
+    dates::{ClockError, check_clock},
     descriptor::{AddressCountError, ClusterRef, Descriptor, check_addresses},
     files::{self, ClusterDir, FilesError},
     invitations::Invitations,
-    names::{Address, ClusterId, Name},
+    names::{Address, ClusterId, FamilyError, Name, check_families},
 };
 
 /// The parameters of a new cluster.
@@ -45,9 +46,15 @@ pub enum InitError {
          an empty directory with --data", .0.display()
     )]
     AlreadyThere(PathBuf),
+    /// The clock was never set.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     /// There are no addresses, or too many.
     #[error("{0}: set --advertise HOST:PORT")]
     Addresses(#[from] AddressCountError),
+    /// The location does not listen on the family of an address.
+    #[error(transparent)]
+    Family(#[from] FamilyError),
     /// The files can't be written.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -83,7 +90,9 @@ pub fn init(new: &NewCluster, environment: &dyn Environment) -> Result<Descripto
     if existing.exists() {
         return Err(InitError::AlreadyThere(existing));
     }
+    check_clock(environment.now_ms() / 1000)?;
     check_addresses(&new.advertise)?;
+    check_families(&new.advertise, new.listen)?;
     let cluster = ClusterId(environment.random_id().map_err(InitError::Random)?);
     let member = store_member(&new.data)?;
     let now = environment.now_ms() / 1000;

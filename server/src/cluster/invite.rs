@@ -12,6 +12,7 @@ use std::{
 use kv_core::env::Environment;
 
 use super::state::{
+    dates::{ClockError, check_clock},
     descriptor::Descriptor,
     files::{self, ClusterDir, FilesError},
     invitations::{Invitation, Invitations},
@@ -30,6 +31,9 @@ pub enum InviteError {
          directory with --data", .0.display()
     )]
     NoCluster(PathBuf),
+    /// The clock was never set.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     /// Another location is the CA holder.
     #[error(
         "the key of the cluster's CA is not at this location ({}): invite at the location that has it (`waypost \
@@ -55,6 +59,7 @@ pub fn invite(
     expires_in: Duration,
     environment: &dyn Environment,
 ) -> Result<Token, InviteError> {
+    check_clock(environment.now_ms() / 1000)?;
     let directory = ClusterDir::of(data);
     let descriptor =
         Descriptor::load(&directory)?.ok_or_else(|| InviteError::NoCluster(data.to_owned()))?;

@@ -3,9 +3,10 @@
 //! The id and the key are on the disk before the request is sent, so that an interrupted location
 //! retries as the same one. `cluster.toml` is written last: with it, the location is complete.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use kv_core::{MemberId, OpenError, Options, WriteError, env::Environment};
+use kv_replicate::quic::check_listen;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{crypto::ring, pki_types::CertificateDer};
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ use super::{
         descriptor::{AddressCountError, ClusterRef, Descriptor, check_addresses},
         files::{self, ClusterDir, FilesError},
         location::{is_due, read_certificate, read_key, write_chain},
-        names::{Address, Name, Sha256, text},
+        names::{Address, FamilyError, Name, Sha256, check_families, text},
         token::Token,
     },
 };
@@ -100,6 +101,20 @@ pub enum JoinError {
     /// There are no addresses, or too many.
     #[error("{0}: set --advertise HOST:PORT")]
     Addresses(#[from] AddressCountError),
+    /// It does not listen on the family of an address.
+    #[error("{0}. The token was not used")]
+    Family(#[from] FamilyError),
+    /// It can't listen for other locations.
+    #[error(
+        "can't listen for other locations at {listen} (UDP): {source}. The token was not used: free that port, or set \
+         another address with --cluster-listen"
+    )]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
     /// The cluster did not admit it.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
@@ -195,6 +210,9 @@ async fn join_first(
     now: u64,
 ) -> Result<JoinOutcome, JoinError> {
     check_addresses(&joining.advertise)?;
+    let listen = joining.listen;
+    let bound = check_listen(listen).map_err(|source| JoinError::Listen { listen, source })?;
+    check_families(&joining.advertise, bound)?;
     // Nothing else is created beside a store that can't join.
     open_unwritten(joining, Options::new()).await?;
     let (pending, key) = prepare(directory, environment)?;

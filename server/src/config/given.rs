@@ -117,12 +117,14 @@ impl<S: Selection> Flags<S> {
         self.or_variables(|variable| std::env::var_os(variable))
     }
 
-    /// Does what [`Flags::or_environment`] does, with another environment. Only the variables of the
+    /// Does what [`Flags::or_environment`] does, with another environment. A variable that is empty counts as not set. Only the variables of the
     /// selected settings count: a command must not fail because of a setting that it does not take.
     pub(super) fn or_variables(self, variable: impl Fn(&str) -> Option<OsString>) -> Given {
         let mut given = self.given;
         for setting in Self::settings() {
-            if let Some(text) = variable(&setting.variable()) {
+            // `docker compose` and others set a variable without a value to the empty text.
+            let text = variable(&setting.variable()).filter(|text| !text.is_empty());
+            if let Some(text) = text {
                 given.0.entry(setting.field).or_insert((Source::Variable, text));
             }
         }

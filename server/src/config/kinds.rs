@@ -3,16 +3,15 @@
 use std::{str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
-use kv_core::{NamespaceId, limits::MAX_TITLE_BYTES};
 use ratelimit::Algorithm;
 use serde::{Deserialize, Deserializer, de::Error as _};
-use tracing_subscriber::EnvFilter;
 
 use super::value::{Text, Value, ValueError};
 use crate::{
     api::rls::Fields,
     cluster::state::{names::Name, token::Token},
     connection::{Listen, SocketMode},
+    logging,
 };
 
 /// Types that are texts in the file as well.
@@ -173,16 +172,12 @@ impl FromStr for LogFilter {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<LogFilter, ValueError> {
-        match EnvFilter::try_new(text) {
-            Ok(_) => Ok(LogFilter(text.into())),
-            Err(error) => Err(ValueError::new(format!(
-                "{text:?} is not a log filter ({error}): write a level such as info, or waypost=debug,info"
-            ))),
-        }
+        logging::filter(text).map_err(ValueError::new)?;
+        Ok(LogFilter(text.into()))
     }
 }
 
-/// The title of a namespace: 1 to 512 bytes, without control characters, and not in the form of an id.
+/// The title of a namespace: see [`kv_core::Title`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Title(String);
 
@@ -198,22 +193,7 @@ impl FromStr for Title {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Title, ValueError> {
-        if text.is_empty() || text.len() > MAX_TITLE_BYTES {
-            let length = text.len();
-            return Err(ValueError::new(format!(
-                "a title has {length} bytes: write titles of 1 to {MAX_TITLE_BYTES} bytes"
-            )));
-        }
-        if text.chars().any(char::is_control) {
-            return Err(ValueError::new(format!(
-                "the title {text:?} has a control character: write one without"
-            )));
-        }
-        if text.parse::<NamespaceId>().is_ok() {
-            return Err(ValueError::new(format!(
-                "the title {text} has the form of a namespace id: write another title"
-            )));
-        }
+        kv_core::Title::new(text).map_err(|error| ValueError::new(format!("{text:?}: {error}")))?;
         Ok(Title(text.into()))
     }
 }
@@ -268,7 +248,9 @@ mod tests {
         assert_eq!(titles("a b"), Ok(vec!["a b".into()]));
         assert_eq!(titles("a,\u{fc}"), Ok(vec!["a".into(), "\u{fc}".into()]));
         let long = "x".repeat(513);
-        for text in [",", "a,", "a\tb", &long, "0f2ac74b498b48028cb68387c421e279"] {
+        for text in
+            [",", "a,", "a, b", "a\tb", "a\u{202e}b", &long, "0f2ac74b498b48028cb68387c421e279"]
+        {
             assert!(titles(text).is_err(), "{text}");
         }
     }

@@ -1,7 +1,11 @@
 //! The table of settings. Flags, variables, the keys of the file, defaults, help texts and
 //! docs/settings.md are all derived from it. **To add a setting, add one entry.**
 
-use std::{net::SocketAddr, num::NonZeroU32, num::NonZeroUsize, path::PathBuf};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+};
 
 use ratelimit::Algorithm;
 use serde::Deserialize;
@@ -249,7 +253,7 @@ settings! {
         advertise: Option<List<Address>> =
             "the address of --cluster-listen, or the name of this machine", "HOST:PORT";
         /// UDP address on which this location listens for others; used when it joins
-        cluster_listen: SocketAddr = "0.0.0.0:8421", "IP:PORT";
+        cluster_listen: Option<SocketAddr> = "[::]:8421, all addresses of IPv6 and IPv4", "IP:PORT";
     }
     Store {
         /// Memory for the store's cache, for example 512MiB
@@ -336,7 +340,13 @@ impl Settings {
     pub fn advertised(&self) -> Vec<Address> {
         match &self.advertise {
             Some(List(addresses)) => addresses.clone(),
-            None => advertised(self.cluster_listen).into_iter().collect(),
+            None => advertised(self.cluster_listen()).into_iter().collect(),
         }
+    }
+
+    /// Returns the UDP address on which this location listens for others.
+    #[must_use]
+    pub fn cluster_listen(&self) -> SocketAddr {
+        self.cluster_listen.unwrap_or_else(|| (Ipv6Addr::UNSPECIFIED, 8421).into())
     }
 }

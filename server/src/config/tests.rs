@@ -17,7 +17,7 @@ use crate::cluster::state::{
 const VALUES: &[(&str, [&str; 2], &str, &str)] = &[
     ("data", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
     ("namespaces", [r#"["a","b"]"#, r#"["c"]"#], r#"["a",""]"#, "1 to 512 bytes"),
-    ("log", [r#""debug""#, r#""waypost=trace""#], r#""a=b=c""#, "not a log filter"),
+    ("log", [r#""debug""#, r#""waypost=trace""#], r#""verbose""#, "is not a level"),
     ("threads", ["1", "1024"], "1025", "1 to 1024"),
     ("listen", [r#""127.0.0.1:1""#, r#""unix:/x""#], r#""example.com:1""#, "IP:PORT"),
     ("socket-mode", [r#""0600""#, r#""777""#], r#""0999""#, "three octal digits"),
@@ -184,8 +184,9 @@ fn a_wrong_value_is_reported_with_the_source_that_set_it() {
         };
         let flag = Sources { flag: Some(text.clone()), ..Sources::default() };
         assert!(fails(flag, &format!("{}: ", setting.flag())));
-        let variable = Sources { variable: Some(text), ..Sources::default() };
-        assert!(fails(variable, &format!("{}: ", setting.variable())));
+        // An empty variable is not set.
+        let variable = Sources { variable: Some(text.clone()), ..Sources::default() };
+        assert!(text.is_empty() || fails(variable, &format!("{}: ", setting.variable())));
         let file = Sources { file: Some(wrong.to_owned()), ..Sources::default() };
         assert!(!fails(file.clone(), "waypost.toml:2: "));
         // A flag does not hide a wrong value in the file.
@@ -212,6 +213,17 @@ fn a_list_may_be_given_by_several_flags() {
     let List(titles) = Config::load(&flags.given(), None).expect("settings").settings.namespaces;
     let titles: Vec<&str> = titles.iter().map(Title::as_str).collect();
     assert_eq!(titles, ["a", "b", "c"]);
+}
+
+#[test]
+fn a_variable_that_is_set_but_empty_counts_as_not_set() {
+    let empty = |_: &str| Some(OsString::new());
+    let none = |_: &str| None;
+    let load = |variables: &dyn Fn(&str) -> Option<OsString>| {
+        let given = flags::<Every>(&["--data", "here"]).or_variables(variables);
+        format!("{:?}", Config::load(&given, None).expect("the defaults").settings)
+    };
+    assert_eq!(load(&empty), load(&none));
 }
 
 #[test]
@@ -248,7 +260,8 @@ fn documentation() -> String {
 # Settings
 
 Each setting has one name. `data` is `data = \"…\"` in the file of `--config`, `WAYPOST_DATA` in the environment, and
-`--data` on the command line. A flag wins over a variable, a variable over the file, the file over the default.
+`--data` on the command line. A flag wins over a variable, a variable over the file, the file over the default. A
+variable that is set but empty counts as not set.
 `waypost serve -h` lists all settings.
 
 ```toml

@@ -16,11 +16,16 @@ use hyper::{
     header::{CONNECTION, HeaderValue, X_CONTENT_TYPE_OPTIONS},
     service::{Service, service_fn},
 };
+use kv_core::limits::MAX_VALUE_BYTES;
 use tokio::time::Instant;
 
 use crate::{
     access::Client,
-    http::{Body, BoxError, RequestBody, reply},
+    http::{
+        Body, BoxError, RequestBody,
+        head::{self, RefusedHead},
+        incoming, reply,
+    },
     metrics::{Api, Verb},
     router::Router,
 };
@@ -74,11 +79,14 @@ impl Peer {
         let began = Instant::now();
         let is_http2 = request.version() == Version::HTTP_2;
         let verb = Verb::from(request.method());
+        let expects_continue = head::expects_continue(request.headers());
         let (head, incoming) = request.into_parts();
         let (body, fate) = RequestBody::watch(incoming, self.body_timeout);
         let request = Request::from_parts(head, body);
         let (api, mut response) = if progress.is_framed_twice() {
             (Api::None, last(StatusCode::BAD_REQUEST, FRAMED_TWICE, is_http2))
+        } else if let Err(refused) = head::check(&request) {
+            (Api::None, refuse(refused, request, is_http2).await)
         } else {
             self.router.answer(request, &self.client).await
         };
@@ -91,6 +99,10 @@ impl Peer {
             }
             if !fate.is_finished() {
                 self.activity.left_unread();
+                if expects_continue {
+                    // The client may send the body all the same, and then its next request follows that.
+                    close_after(&mut response, is_http2);
+                }
             }
         }
         metrics.requests().answered(api, verb, response.status(), began.elapsed());
@@ -103,17 +115,44 @@ impl Peer {
     }
 }
 
+/// The response to a request whose head is refused. Its body is read first, as that of a request which an API
+/// refuses, unless its client waits for the response with it or its end is not known.
+async fn refuse(
+    refused: RefusedHead,
+    request: Request<RequestBody>,
+    is_http2: bool,
+) -> Response<Body> {
+    let RefusedHead { status, sentence, is_unframed } = refused;
+    if is_unframed {
+        return last(status, sentence, is_http2);
+    }
+    let (head, body) = request.into_parts();
+    let mut body = incoming::Incoming::new(body, &head.headers);
+    if body.discard_refused(MAX_DISCARDED_BYTES).await {
+        reply::text(status, sentence)
+    } else {
+        last(status, sentence, is_http2)
+    }
+}
+
 /// A response after which the connection can't be used again.
 fn last(status: StatusCode, sentence: &str, is_http2: bool) -> Response<Body> {
     let mut response = reply::text(status, sentence);
+    close_after(&mut response, is_http2);
+    response
+}
+
+/// Closes the connection after this response. HTTP/2 has other means.
+fn close_after(response: &mut Response<Body>, is_http2: bool) {
     if !is_http2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response
 }
 
 /// The value of `X-Content-Type-Options`, on every response.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// How much of a body is read in all before its head is refused: twice the longest value, as in the binding API.
+const MAX_DISCARDED_BYTES: u64 = 2 * MAX_VALUE_BYTES;
 
 /// The refusal of a request whose end is ambiguous.
 const FRAMED_TWICE: &str = "the request has both Content-Length and Transfer-Encoding: send one of \

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 
-use super::RequestBody;
+use super::{RequestBody, head};
 use crate::admission::Admission;
 
 /// A body of at most this many bytes is read without a permit, so that slow clients with short bodies
@@ -54,6 +54,9 @@ pub struct Incoming {
     body: RequestBody,
     /// The `Content-Length`.
     declared: Option<u64>,
+    /// Whether the client waits for a `100 Continue` before it sends the body. hyper sends that once the body is
+    /// read.
+    is_awaited: bool,
     /// How many bytes were read.
     read: u64,
     /// Whether the body ended as it should.
@@ -68,7 +71,8 @@ impl Incoming {
     pub fn new(body: RequestBody, headers: &HeaderMap) -> Incoming {
         let declared = headers.get(header::CONTENT_LENGTH);
         let declared = declared.and_then(|value| value.to_str().ok()?.parse().ok());
-        Incoming { body, declared, read: 0, is_ended: false, is_cut: false }
+        let is_awaited = head::expects_continue(headers);
+        Incoming { body, declared, is_awaited, read: 0, is_ended: false, is_cut: false }
     }
 
     /// The length that the client declared, if it did.
@@ -95,6 +99,7 @@ impl Incoming {
     /// # Errors
     /// [`Unread::Cut`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, Unread> {
+        self.is_awaited = false;
         while !self.is_ended && !self.is_cut {
             match self.body.frame().await {
                 None => self.is_ended = true,
@@ -131,6 +136,12 @@ impl Incoming {
         self.is_ended() && !self.is_cut
     }
 
+    /// [`Incoming::discard`] before a refusal. The body of a client that waits for a `100 Continue` is not read: the
+    /// client receives the refusal instead, and may not send the body.
+    pub async fn discard_refused(&mut self, limit: u64) -> bool {
+        !self.is_awaited && self.discard(limit).await
+    }
+
     /// Reads the whole body; without a copy, if it arrived in one piece.
     ///
     /// A body that is not short ([`SHORT_BYTES`]) holds a permit of `admission` while it is read.
@@ -142,6 +153,10 @@ impl Incoming {
         limit: usize,
         admission: Option<&Admission>,
     ) -> Result<Bytes, Unread> {
+        let is_too_long = self.declared.is_some_and(|length| length > limit as u64);
+        if is_too_long {
+            return Err(Unread::TooLong { limit });
+        }
         let first = self.next().await?.unwrap_or_default();
         let admission = |length: usize| admission.filter(|_| length > SHORT_BYTES);
         let is_whole = self.is_ended() && !self.is_short() && first.len() <= limit;
@@ -223,6 +238,26 @@ mod tests {
         let impatient = Admission::new(ONE, Duration::ZERO);
         let _held = impatient.admit().await.unwrap();
         assert_eq!(read(LONG, Some(&impatient)).await, Err(Unread::Busy));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_declared_too_long_is_refused_before_it_is_read() {
+        let mut body = incoming(b"hello", Some(5));
+        assert_eq!(body.whole(4, None).await, Err(Unread::TooLong { limit: 4 }));
+        assert_eq!(body.read(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_body_of_a_client_that_waits_for_a_100_continue_is_not_discarded() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::EXPECT, "100-continue".parse().unwrap());
+        let body = || Incoming::new(RequestBody::from(Bytes::from_static(b"hello")), &headers);
+        let mut unread = body();
+        assert!(!unread.discard_refused(9).await);
+        assert_eq!(unread.read(), 0);
+        let mut begun = body();
+        assert!(begun.next().await.is_ok(), "the client has its 100 Continue");
+        assert!(begun.discard_refused(9).await);
     }
 
     #[tokio::test]

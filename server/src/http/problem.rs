@@ -30,6 +30,14 @@ impl Problem {
     }
 }
 
+/// The sentence for a body that is longer than [`MAX_BODY_BYTES`].
+#[must_use]
+pub fn too_long() -> String {
+    format!(
+        "the body is longer than {MAX_BODY_BYTES} bytes: a title or name has {MAX_TITLE_BYTES} at most"
+    )
+}
+
 /// Why a JSON API refuses a request.
 #[derive(Debug)]
 pub struct Refused {
@@ -69,12 +77,7 @@ impl From<PathRejection> for Refused {
 impl From<BytesRejection> for Refused {
     fn from(rejection: BytesRejection) -> Refused {
         let text = match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                format!(
-                    "the body is longer than {MAX_BODY_BYTES} bytes: a title or name has {MAX_TITLE_BYTES} at \
-                     most"
-                )
-            }
+            StatusCode::PAYLOAD_TOO_LARGE => too_long(),
             _ => rejection.body_text(),
         };
         Refused::new(rejection.status(), text)

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::{
     cluster::state::dates::day,
-    private_files::{self, PrivateFileError},
+    private_files::{Directory, PrivateFileError},
 };
 
 /// The folder in the data directory for writes that a rebuild removed.
@@ -219,9 +219,9 @@ impl Incidents {
     }
 
     fn save(&self, rows: &[SalvagedRow], now: u64) -> Result<(), PrivateFileError> {
-        private_files::create_directory(&self.folder)?;
-        let path = self.folder.join(format!("{}.ndjson", day(now)));
-        private_files::append_lines(&path, rows.iter().map(|row| line(row).to_string()))
+        let folder = Directory::create_in_data(&self.folder)?;
+        let name = format!("{}.ndjson", day(now));
+        folder.append_lines(&name, rows.iter().map(|row| line(row).to_string()))
     }
 
     /// Counts the files of salvaged writes again, unless that is under way. Blocks, for as long as the disk takes.

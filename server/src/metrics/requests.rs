@@ -5,7 +5,7 @@ use std::{sync::OnceLock, time::Duration};
 use hyper::{Method, StatusCode};
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry};
 
-use super::registry::{counters, register, times};
+use super::registry::{counter, counters, register, times};
 
 /// An API, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,8 @@ pub struct RequestMetrics {
     requests: IntCounterVec,
     /// Times, by API and method.
     seconds: HistogramVec,
+    /// Calls of a runtime with parameters that the binding API ignored.
+    ignored: IntCounter,
     /// The series of each API and method.
     by: [[Series; Verb::COUNT]; Api::COUNT],
 }
@@ -138,9 +140,19 @@ impl RequestMetrics {
                 "Requests that received a response.",
                 &["api", "method", "status"],
             ),
+            ignored: counter(
+                r,
+                "waypost_binding_parameters_ignored_total",
+                "Calls of workerd or miniflare with a parameter that is unknown here and was ignored.",
+            ),
             seconds: register(r, HistogramVec::new(seconds, &["api", "method"])),
             by: Default::default(),
         }
+    }
+
+    /// Counts a call of a runtime with parameters that were ignored.
+    pub fn ignored_parameters(&self) {
+        self.ignored.inc();
     }
 
     /// Counts a response.

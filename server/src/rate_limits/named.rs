@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kv_core::visible::is_invisible;
 use ratelimit::{Algorithm, Limit};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -41,10 +42,12 @@ struct Name(String);
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
         let name = String::deserialize(deserializer)?;
-        if !(1..=MAX_NAME_BYTES).contains(&name.len()) || name.chars().any(char::is_control) {
+        let is_hidden = |letter: char| letter.is_control() || is_invisible(letter);
+        let is_visible = !name.contains(is_hidden) && name.trim() == name;
+        if !(1..=MAX_NAME_BYTES).contains(&name.len()) || !is_visible {
             return Err(D::Error::custom(format!(
-                "{name:?} can't be the name of a limit: use 1 to {MAX_NAME_BYTES} bytes without \
-                 control characters"
+                "{name:?} can't be the name of a limit: use 1 to {MAX_NAME_BYTES} bytes without control characters, \
+                 invisible characters, and spaces at the ends"
             )));
         }
         Ok(Name(name))

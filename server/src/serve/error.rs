@@ -9,7 +9,7 @@ use tokio::task::JoinError;
 use crate::{
     cluster::{
         join,
-        state::{files::FilesError, location::LoadError},
+        state::{dates::ClockError, files::FilesError, location::LoadError},
     },
     connection::BindError,
     tls::TlsError,
@@ -19,6 +19,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
+    /// The clock was never set.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     /// It can't listen.
     #[error("{place}: {source}")]
     Bind {

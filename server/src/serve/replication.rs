@@ -1,7 +1,7 @@
 //! The server's part in a cluster: it joins before it starts, replicates its store, and, at the CA
 //! holder, admits joining members.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use kv_core::{
     MemberId, Operation, Store, Ticket, WriteError, env::Environment, env::SystemEnvironment,
@@ -41,7 +41,7 @@ pub(super) async fn join(settings: &Settings) -> Result<(), ServeError> {
         data: settings.data.clone(),
         location: settings.location.clone(),
         advertise: settings.advertised(),
-        listen: settings.cluster_listen,
+        listen: settings.cluster_listen(),
     };
     let joined = cluster::join(&joining, &SystemEnvironment::new()).await?;
     let Descriptor { cluster_name, location, .. } = joined.descriptor();
@@ -55,15 +55,6 @@ pub(super) async fn join(settings: &Settings) -> Result<(), ServeError> {
         }
     }
     Ok(())
-}
-
-/// Loads the location's part of its cluster; none if it is not in one.
-pub(super) fn load(data: &Path) -> Result<Option<Location>, ServeError> {
-    let location = cluster::open(data, SystemEnvironment::new().now_ms() / 1000)?;
-    if let Some(location) = &location {
-        location.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    }
-    Ok(location)
 }
 
 /// The replication of a store, while the server runs.

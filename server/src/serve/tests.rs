@@ -27,7 +27,7 @@ async fn start_first(data: &TempDir) -> (Running, Config) {
     let mut config = Config::load(&Given::default(), None).expect("defaults");
     config.settings.data = data.path().to_owned();
     let metrics = Arc::new(Metrics::new());
-    let location = replication::load(data.path()).expect("a location");
+    let location = location::load(&config.settings).expect("a location");
     let opened = OpenStore::open(&config, Some(made.member), &metrics).expect("a store");
     let running =
         start(&config, location, opened, (Gate::default(), metrics)).await.expect("it starts");

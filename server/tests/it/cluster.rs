@@ -10,17 +10,17 @@ use crate::process::{Server, run, waypost};
 /// How often a test checks a condition, every 10 ms.
 const LOOKS: usize = 3_000;
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("the output is UTF-8")
 }
 
 /// A UDP port that was free a moment ago: it is bound and released here.
-fn free_port() -> String {
+pub(crate) fn free_port() -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     socket.local_addr().expect("a bound socket has an address").to_string()
 }
 
-fn cluster(command: &str, args: &[&str], directory: &Path) -> Output {
+pub(crate) fn cluster(command: &str, args: &[&str], directory: &Path) -> Output {
     let data = directory.join("data");
     waypost(["cluster", command])
         .args(args)
@@ -40,7 +40,7 @@ fn init(directory: &Path) -> Output {
 }
 
 /// Runs `cluster invite`, which prints a token and nothing else on stdout.
-fn token(args: &[&str], directory: &Path) -> String {
+pub(crate) fn token(args: &[&str], directory: &Path) -> String {
     let output = cluster("invite", args, directory);
     assert!(output.status.success(), "{output:?}");
     let token = text(&output.stdout).strip_suffix('\n').expect("stdout has one line");
@@ -94,7 +94,9 @@ fn an_unusable_token_is_reported_in_one_line_before_anything_is_served() {
     assert!(!error.contains(&token[20..40]), "the error must not contain the token: {error}");
 
     // No server runs at the other end: the port is closed, and the token stays valid.
-    let output = run(["serve", "--data", &data, "--listen", "127.0.0.1:0", "--join", &token]);
+    let listen = free_port();
+    let join = ["--join", &token, "--cluster-listen", &listen];
+    let output = run(["serve", "--data", &data, "--listen", "127.0.0.1:0"].iter().chain(&join));
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("The token is still valid"), "{output:?}");
     let output = run(["serve", "--data", &data, "--listen", "127.0.0.1:0"]);
@@ -125,18 +127,18 @@ fn first_location() -> Server {
 }
 
 /// Adds a location, and waits until it is ready.
-fn join(first: &Server, name: &str) -> Server {
+pub(crate) fn join(first: &Server, name: &str) -> Server {
     let token = token(&["--name", name], first.directory.path());
     let directory = TempDir::new().expect("a temporary directory can be made");
     let args = ["--join", &token, "--cluster-listen", &free_port()];
     let server = Server::start_in(directory, "127.0.0.1:0", &args);
     eventually("the joining member is ready", || {
-        server.connect().request("GET /readyz HTTP/1.1\r\n\r\n").status == 200
+        server.connect().request("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").status == 200
     });
     server
 }
 
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..LOOKS {
         if condition() {
             return;
@@ -146,15 +148,20 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     panic!("did not happen: {what}");
 }
 
-fn put(server: &Server, key: &str, value: &str) {
+pub(crate) fn put(server: &Server, key: &str, value: &str) {
     let length = value.len();
-    let head = format!("PUT /binding/sessions/{key} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!(
+        "PUT /binding/sessions/{key} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+    );
     let response = server.connect().request(format!("{head}{value}"));
     assert_eq!(response.status, 200, "{}", response.body);
 }
 
-fn get(server: &Server, key: &str) -> String {
-    server.connect().request(format!("GET /binding/sessions/{key} HTTP/1.1\r\n\r\n")).body
+pub(crate) fn get(server: &Server, key: &str) -> String {
+    server
+        .connect()
+        .request(format!("GET /binding/sessions/{key} HTTP/1.1\r\nHost: x\r\n\r\n"))
+        .body
 }
 
 fn cluster_online(server: &Server, args: &[&str]) -> Output {
@@ -233,10 +240,10 @@ fn a_removed_location_reports_it_and_the_others_keep_running() {
     let removed = cluster_online(&first, &["remove", "ams", "--yes"]);
     assert!(removed.status.success(), "{removed:?}");
     eventually("the removed location knows", || {
-        let ready = second.connect().request("GET /readyz HTTP/1.1\r\n\r\n");
+        let ready = second.connect().request("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n");
         ready.status == 503 && ready.body.contains("was removed from the cluster")
     });
-    let key = "PUT /binding/sessions/key HTTP/1.1\r\nContent-Length: 1\r\n\r\nx";
+    let key = "PUT /binding/sessions/key HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx";
     let refused = second.connect().request(key);
     assert_eq!(refused.status, 503, "a removed location must reject writes: {}", refused.body);
     assert!(refused.body.contains("was removed from the cluster"), "{}", refused.body);
@@ -295,7 +302,7 @@ fn a_location_whose_store_is_lost_gets_everything_from_the_others() {
         std::fs::remove_file(directory.path().join("data/waypost.redb")).expect("a store");
         let server = Server::start_in(directory, "127.0.0.1:0", &[]);
         eventually("the location has everything again", || {
-            server.connect().request("GET /readyz HTTP/1.1\r\n\r\n").status == 200
+            server.connect().request("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").status == 200
         });
         for key in ["from-ams", "from-fra"] {
             assert_eq!(get(&server, key), "before the loss", "{key}");
@@ -323,7 +330,11 @@ fn a_halted_location_admits_no_joining_member() {
     let removed = cluster_online(&second, &["remove", "fra", "--yes"]);
     assert!(removed.status.success(), "{removed:?}");
     eventually("the removed location knows", || {
-        first.connect().request("GET /readyz HTTP/1.1\r\n\r\n").body.contains("was removed")
+        first
+            .connect()
+            .request("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+            .body
+            .contains("was removed")
     });
     let third = TempDir::new().expect("a temporary directory can be made");
     let data = third.path().join("data").display().to_string();

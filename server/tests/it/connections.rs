@@ -126,7 +126,7 @@ fn a_stalled_body_gets_408_and_stores_nothing() {
     }
     let cut = server.metric(r#"waypost_connections_cut_total{limit="body-timeout"}"#);
     assert_eq!(cut.as_deref(), Some("2"));
-    let stalled = "POST /v1/namespaces HTTP/1.1\r\nContent-Length: 20\r\n\r\n{\"title\"";
+    let stalled = "POST /v1/namespaces HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{\"title\"";
     assert_eq!(server.connect().request(stalled).status, 408);
     let missing = server.connect().request("GET /binding/n/k HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(missing.status, 404);
@@ -286,7 +286,7 @@ fn a_rejection_reaches_a_client_that_is_still_sending() {
 fn clients_that_vanish_leave_no_connection_behind() {
     let server = Server::start(&["--namespaces", "n", "--header-timeout", "50ms"]);
     for beginning in
-        ["", "GET /he", LIVE, "PUT /binding/n/k HTTP/1.1\r\nContent-Length: 9\r\n\r\nab"]
+        ["", "GET /he", LIVE, "PUT /binding/n/k HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab"]
     {
         let mut stream = TcpStream::connect(&server.address).unwrap();
         stream.write_all(beginning.as_bytes()).unwrap();

@@ -1,12 +1,15 @@
 //! Tests of the binary as a process: its command line, its connections, its end.
 
+mod addresses;
 mod cluster;
 mod commands;
 mod connections;
 mod demo;
+mod head;
 mod http;
 mod limits;
 mod listeners;
+mod owners;
 mod pipelining;
 mod process;
 mod refused;

@@ -123,7 +123,7 @@ impl Server {
     }
 
     pub(crate) fn metric(&self, name: &str) -> Option<String> {
-        let text = self.connect().request("GET /metrics HTTP/1.1\r\n\r\n").body;
+        let text = self.connect().request("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").body;
         let line = text.lines().find(|line| line.starts_with(name) && !line.starts_with('#'))?;
         Some(line[name.len()..].trim().to_owned())
     }

@@ -122,6 +122,59 @@ fn an_empty_environment_variable_creates_no_namespaces() {
     assert_eq!(server.metric("waypost_namespaces ").unwrap(), "3");
 }
 
+#[test]
+fn a_wrong_variable_is_named_and_an_empty_one_is_not_set() {
+    let directory = TempDir::new().unwrap();
+    let fails = |args: &[&str], variable: &str, value: &str, expected: &str| {
+        let mut command = waypost(args);
+        command.current_dir(&directory).env(variable, value);
+        let output = command.output().expect("the binary runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let named = format!("waypost: {variable}: ");
+        assert!(text.starts_with(&named) && text.contains(expected), "{text}");
+    };
+    let list = ["namespace", "list"];
+    fails(&list, "WAYPOST_SERVER", "localhost", "write http://HOST:PORT");
+    fails(&["doctor"], "WAYPOST_SERVER", "https://x", "does not speak HTTPS");
+    fails(&["cluster", "status"], "WAYPOST_SERVER", "x", "write http://HOST:PORT");
+    fails(&["serve"], "WAYPOST_LOG", "verbose", "error, warn, info, debug, trace");
+    let mut command = waypost(["serve", "--data", "data"]);
+    command.current_dir(&directory).env("WAYPOST_CONFIG", "missing.toml");
+    let output = command.output().expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("WAYPOST_CONFIG: can't read missing.toml"), "{text}");
+
+    let mut command = waypost(["serve", "--listen", "127.0.0.1:0"]);
+    for setting in waypost::config::SETTINGS {
+        command.env(setting.variable(), "");
+    }
+    command.env("WAYPOST_CONFIG", "");
+    let server = Server::start_with(command, TempDir::new().unwrap(), &["--namespaces", "n"]);
+    let mut list = waypost(["namespace", "list", "--server", &server.url()]);
+    assert!(list.env("WAYPOST_SERVER", "").output().expect("the binary runs").status.success());
+}
+
+#[test]
+fn a_data_directory_that_can_not_be_used_is_named_with_what_to_do() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "text").unwrap();
+    for data in [file.clone(), file.join("below")] {
+        let args = ["serve".as_ref(), "--data".as_ref(), data.as_os_str()];
+        let output = run(args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(file.to_str().unwrap()), "{text}");
+        assert!(text.contains("name a directory, or move the file away"), "{text}");
+    }
+    let init =
+        ["cluster", "init", "--name", "c", "--location", "a", "--advertise", "a:1", "--data"];
+    let output = run(init.iter().map(|arg| (*arg).into()).chain([file.clone().into_os_string()]));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("name a directory, or move the file away"), "{text}");
+}
+
 /// The number of threads of the async runtime, including those for blocking work.
 #[cfg(target_os = "linux")]
 fn runtime_threads(server: &Server) -> usize {
@@ -170,7 +223,7 @@ fn a_data_directory_in_use_is_reported() {
     let data = server.directory.path().join("data");
     let data = data.to_str().unwrap();
     fails(&["serve", "--listen", "127.0.0.1:0", "--data", data], "in use by another process");
-    assert_eq!(server.connect().request("GET /readyz HTTP/1.1\r\n\r\n").status, 200);
+    assert_eq!(server.connect().request("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kv_core::MemberId;
 
 use super::Driver;
-use crate::quic::{flaps::Flaps, proven::Proven};
+use crate::quic::{flaps::Flaps, proven::Proven, socket::canonical};
 
 impl Driver {
     /// The name of a peer, for people; its id, if the store does not know it.
@@ -16,7 +16,8 @@ impl Driver {
     /// A link to a peer is up.
     pub(super) fn log_up(&mut self, proven: &Proven) {
         let Some(left_out) = self.changed(proven.peer) else { return };
-        let (name, address) = (self.called(proven.peer), proven.connection.remote_address());
+        let (name, address) =
+            (self.called(proven.peer), canonical(proven.connection.remote_address()));
         let tried = match &proven.failed[..] {
             [] => String::new(),
             failed => format!("; not reached at {}", failed.join("; ")),
@@ -57,7 +58,7 @@ impl Driver {
         for (peer, left_out) in settled {
             let (name, hidden) = (self.called(peer), hidden(left_out));
             if let Some(link) = self.links.get(&peer) {
-                let address = link.connection.remote_address();
+                let address = canonical(link.connection.remote_address());
                 tracing::info!("the link to {name} ({address}) is up{hidden}");
             } else {
                 let error = self.attempts.get(&peer).and_then(|attempts| attempts.last_error());

@@ -7,6 +7,7 @@ use kv_core::{MemberId, VersionVector};
 use super::Driver;
 use crate::quic::{
     attempts::{Attempts, LASTING},
+    socket::canonical,
     status::{MAX_AWAITED, Peer, Status},
 };
 
@@ -76,7 +77,7 @@ impl Driver {
             is_connected: true,
             up_for: Some(up_for),
             unstable_for: unstable_for.filter(|_| up_for < LASTING),
-            address: Some(link.connection.remote_address()),
+            address: Some(canonical(link.connection.remote_address())),
             rtt: Some(link.connection.rtt()),
             bytes_out: stats.udp_tx.bytes,
             bytes_in: stats.udp_rx.bytes,

@@ -149,6 +149,13 @@ impl Authority {
         };
         load_ca(&directory)?;
         Invitations::load(&directory)?;
+        if !directory.has(files::INVITATIONS) {
+            tracing::warn!(
+                "cluster/{} is missing: tokens that were printed before no longer work; print new ones with `waypost \
+                 cluster invite`",
+                files::INVITATIONS
+            );
+        }
         Ok(Some(Authority { descriptor, directory }))
     }
 

@@ -7,8 +7,11 @@ use std::{
     time::Duration,
 };
 
-use kv_core::env::{Environment as _, SystemEnvironment};
-use kv_replicate::quic::{Won, race};
+use kv_core::{
+    env::{Environment as _, SystemEnvironment},
+    visible::escaped,
+};
+use kv_replicate::quic::{Won, by_turns, race};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, VarInt, crypto::rustls::QuicClientConfig,
 };
@@ -248,7 +251,8 @@ impl From<ConnectionError> for Failure {
             ConnectionError::ApplicationClosed(closed) if closed.error_code == BUSY => {
                 Failure::Busy
             }
-            _ => Failure::Other(reason(&error)),
+            // It may hold a text of the other side.
+            _ => Failure::Other(escaped(&reason(&error)).into_owned()),
         }
     }
 }
@@ -270,7 +274,7 @@ async fn connect(
             connected.map_err(|error| if remote == name { error } else { error.at(&remote) })
         }
     };
-    match race(found.take(HOSTS).collect(), attempt).await {
+    match race(by_turns(found.take(HOSTS)), attempt).await {
         Ok(Won { value, failed }) => {
             if !failed.is_empty() {
                 tracing::info!("{address} was reached, but not at {}", failed.join("; "));
@@ -308,7 +312,7 @@ async fn connect_to(
 }
 
 /// How many addresses of one name are tried.
-const HOSTS: usize = 4;
+const HOSTS: usize = 32;
 
 /// QUIC reports an alert of TLS as 0x100 and the alert's own number.
 const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;

@@ -94,8 +94,8 @@ impl EnrolServer {
     ///
     /// Dropped, it closes the connection; a location that was admitted by then retries.
     pub async fn serve(self: &Arc<Self>, connection: Connection) {
-        let remote = connection.remote_address();
-        let Some(slot) = self.slots.acquire(remote.ip()).map(Arc::new) else {
+        let remote = connection.remote_address().ip().to_canonical();
+        let Some(slot) = self.slots.acquire(remote).map(Arc::new) else {
             connection.close(BUSY, BUSY_TEXT);
             return;
         };
@@ -129,7 +129,7 @@ impl EnrolServer {
         let response = match decode_inquiry(&bytes) {
             Ok(inquiry) => {
                 let (server, held) = (Arc::clone(self), Arc::clone(slot));
-                let from = connection.remote_address().ip();
+                let from = connection.remote_address().ip().to_canonical();
                 // The slot is held until the work ends, even if the connection is gone by then.
                 let work = move || match server.check(&inquiry, from) {
                     Ok(()) => held.pin().then(|| match &inquiry {

@@ -1,12 +1,12 @@
 //! The directory `cluster/` in the data directory. Its files are private, and each is written
-//! atomically.
+//! atomically. They belong to the owner of the data directory, whoever runs a command on it.
 
 use std::{
     fs::File,
     path::{Path, PathBuf},
 };
 
-use crate::private_files::{self, PrivateFileError};
+use crate::private_files::{self, Directory, PrivateFileError};
 
 /// The cluster and the location; written last, so that with it the location is complete.
 pub const DESCRIPTOR: &str = "cluster.toml";
@@ -106,7 +106,15 @@ impl ClusterDir {
         if let Some(data) = self.path.parent() {
             private_files::create_directory(data)?;
         }
-        Ok(private_files::create_directory(&self.path)?)
+        Directory::create_in_data(&self.path)?;
+        Ok(())
+    }
+
+    /// Opens the directory, to use a file in it: if it does not exist, that file is missing.
+    fn open(&self, name: &str) -> Result<Directory, FilesError> {
+        Directory::in_data(&self.path).map_err(|error| {
+            if error.is_missing() { FilesError::Missing(self.path(name)) } else { error.into() }
+        })
     }
 
     /// Returns the path of a file in it.
@@ -127,7 +135,7 @@ impl ClusterDir {
     /// # Errors
     /// If the system refuses.
     pub fn lock(&self) -> Result<File, FilesError> {
-        Ok(private_files::lock(&self.path(LOCK))?)
+        Ok(self.open(LOCK)?.lock(LOCK)?)
     }
 
     /// Reads a file.
@@ -135,7 +143,7 @@ impl ClusterDir {
     /// # Errors
     /// [`FilesError::Missing`] if it does not exist.
     pub fn read(&self, name: &str) -> Result<String, FilesError> {
-        Ok(private_files::read(&self.path(name))?)
+        Ok(self.open(name)?.read(name)?)
     }
 
     /// Reads a file with a secret.
@@ -143,7 +151,7 @@ impl ClusterDir {
     /// # Errors
     /// See [`ClusterDir::read`]; also if other users have permissions to the file.
     pub fn read_secret(&self, name: &str) -> Result<String, FilesError> {
-        Ok(private_files::read_secret(&self.path(name))?)
+        Ok(self.open(name)?.read_secret(name)?)
     }
 
     /// Writes a file atomically, readable by its owner only. Durable when this returns.
@@ -151,7 +159,7 @@ impl ClusterDir {
     /// # Errors
     /// If the system refuses; the file is unchanged.
     pub fn write(&self, name: &str, text: &str) -> Result<(), FilesError> {
-        Ok(private_files::write(&self.path(name), text)?)
+        Ok(self.open(name)?.write(name, text)?)
     }
 
     /// Removes a file, if it exists.
@@ -159,7 +167,7 @@ impl ClusterDir {
     /// # Errors
     /// If the system refuses.
     pub fn remove(&self, name: &str) -> Result<(), FilesError> {
-        Ok(private_files::remove(&self.path(name))?)
+        Ok(self.open(name)?.remove(name)?)
     }
 
     /// Returns the error for a file with wrong content.

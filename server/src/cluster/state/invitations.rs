@@ -126,13 +126,21 @@ impl Invitations {
         Ok(changed)
     }
 
-    /// Reads the file.
+    /// Reads the file. If it is lost, there are no invitations: the tokens that were printed before no longer work.
     ///
     /// # Errors
-    /// If it is missing or damaged.
+    /// If it is damaged or can't be read.
     pub fn load(directory: &ClusterDir) -> Result<Invitations, FilesError> {
-        let content = directory.read(files::INVITATIONS)?;
-        toml::from_str(&content).map_err(|error| directory.damaged(files::INVITATIONS, error))
+        let content = match directory.read(files::INVITATIONS) {
+            Err(FilesError::Missing(_)) => return Ok(Invitations::default()),
+            content => content?,
+        };
+        toml::from_str(&content).map_err(|error| {
+            let reason = format!(
+                "{error} (or remove the file: then the tokens that were printed before no longer work)"
+            );
+            directory.damaged(files::INVITATIONS, reason)
+        })
     }
 
     /// Writes the file.

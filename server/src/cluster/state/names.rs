@@ -1,9 +1,16 @@
 //! Ids, addresses and names, as texts.
 
-use std::{fmt, net::SocketAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use kv_core::limits::{MAX_ADDRESS_BYTES, MAX_MEMBER_NAME_BYTES};
+use kv_core::{
+    limits::{MAX_ADDRESS_BYTES, MAX_MEMBER_NAME_BYTES},
+    visible::is_invisible,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A text is not of its type. The message describes the valid form.
@@ -87,13 +94,6 @@ impl FromStr for Address {
     type Err = TextError;
 
     fn from_str(text: &str) -> Result<Address, TextError> {
-        let is_host = |host: &str| match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-            Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => {
-                let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-                !host.is_empty() && host.bytes().all(is_good)
-            }
-        };
         let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
         match text.rsplit_once(':') {
             Some((host, port))
@@ -109,7 +109,71 @@ impl FromStr for Address {
     }
 }
 
-/// The name of a cluster or a location: 1 to 128 bytes, no control characters.
+/// Whether others can dial this host: a name, or the address of one machine.
+fn is_host(host: &str) -> bool {
+    if let Some(ip) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return ip.parse::<Ipv6Addr>().is_ok_and(|ip| is_reachable(ip.into()));
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let last = name.rsplit('.').next().unwrap_or(name);
+    // What ends in a number is an IPv4 address or nothing, also where the system would read it as another one.
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
+        || last.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"));
+    if is_number {
+        return host.parse::<Ipv4Addr>().is_ok_and(|ip| is_reachable(ip.into()));
+    }
+    let is_label = |label: &str| {
+        let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let ends = label.starts_with('-') || label.ends_with('-');
+        (1..=63).contains(&label.len()) && !ends && label.bytes().all(is_good)
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// Whether an address is one of a machine that others can reach by it.
+fn is_reachable(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        // All of 0.0.0.0/8 means this network.
+        IpAddr::V4(ip) => !ip.is_multicast() && !ip.is_broadcast() && ip.octets()[0] != 0,
+        // A link-local one has no meaning without the name of an interface, which only one machine knows.
+        IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_unspecified() && !ip.is_unicast_link_local(),
+    }
+}
+
+/// An advertised address is of a family on which the location does not listen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "other locations can't reach this one at {address}, because it listens on {listen} only: set --cluster-listen to an \
+     address of the same family, or to [::]:{port} for all addresses of a machine with both; or advertise another address",
+    port = listen.port()
+)]
+pub struct FamilyError {
+    /// The address.
+    address: Address,
+    /// Where the location listens.
+    listen: SocketAddr,
+}
+
+/// Checks that a location that listens there receives what is sent to the addresses, as far as their families tell. A
+/// name may resolve to either.
+///
+/// # Errors
+/// The first address of another family.
+pub fn check_families(addresses: &[Address], listen: SocketAddr) -> Result<(), FamilyError> {
+    if listen.ip() == Ipv6Addr::UNSPECIFIED {
+        return Ok(());
+    }
+    let is_other = |address: &&Address| {
+        let number = address.0.parse::<SocketAddr>().ok();
+        number.is_some_and(|number| number.ip().to_canonical().is_ipv4() != listen.is_ipv4())
+    };
+    match addresses.iter().find(is_other) {
+        Some(address) => Err(FamilyError { address: address.clone(), listen }),
+        None => Ok(()),
+    }
+}
+
+/// The name of a cluster or a location: 1 to 128 bytes, no control and no invisible characters, no space at either end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
@@ -131,13 +195,14 @@ impl FromStr for Name {
     type Err = TextError;
 
     fn from_str(text: &str) -> Result<Name, TextError> {
-        let is_plain = !text.chars().any(char::is_control);
+        let is_hidden = |letter: char| letter.is_control() || is_invisible(letter);
+        let is_plain = !text.contains(is_hidden) && text.trim() == text;
         if (1..=MAX_MEMBER_NAME_BYTES).contains(&text.len()) && is_plain {
             return Ok(Name(text.to_owned()));
         }
         Err(TextError(format!(
             "{text:?} is not a name: write 1 to {MAX_MEMBER_NAME_BYTES} bytes without control \
-             characters"
+             characters, invisible characters, and spaces at the ends"
         )))
     }
 }
@@ -217,13 +282,78 @@ mod tests {
 
     #[test]
     fn an_address_has_a_host_and_a_port_that_others_can_dial() {
-        for text in ["fra.example:8421", "192.0.2.1:1", "[2001:db8::1]:65535", "a_b-c:9"] {
+        for text in [
+            "fra.example:8421",
+            "fra.example.:8421",
+            "192.0.2.1:1",
+            "[2001:db8::1]:65535",
+            "[::1]:1",
+            "127.0.0.1:1",
+            "a_b-c:9",
+            "1a:9",
+            "4.example:9",
+        ] {
             assert_eq!(text.parse::<Address>().expect(text).as_str(), text);
         }
         let long = format!("{}:8421", "x".repeat(270));
         for text in ["", "a", ":1", "a:", "a:0", "a:65536", "::1:5", "a b:1", "udp://a:1", &long] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
+        for unreachable in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "[::]",
+            "[::ffff:0.0.0.0]",
+            "224.0.0.1",
+            "255.255.255.255",
+            "[ff02::1]",
+            "[fe80::1]",
+            "[fe80::1%eth0]",
+            "1.2.3",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "1",
+            "0x7f.1",
+            "a.0x1",
+            "01.2.3.4",
+            "[1.2.3.4]",
+            "a..b",
+            ".a",
+            "-a",
+            "a-",
+            "[2001:db8::1",
+            "2001:db8::1]",
+            "[]",
+            "*",
+            "a.b..",
+            "user@a",
+        ] {
+            assert!(format!("{unreachable}:8421").parse::<Address>().is_err(), "{unreachable}");
+        }
+    }
+
+    #[test]
+    fn a_location_listens_on_the_family_of_each_address_that_it_advertises() {
+        let check = |address: &str, listen: &str| {
+            let addresses = ["fra.example:1".parse().unwrap(), address.parse().unwrap()];
+            check_families(&addresses, listen.parse().unwrap()).is_ok()
+        };
+        let (v4, v6) = ("192.0.2.1:8421", "[2001:db8::1]:8421");
+        for (address, listen, is_right) in [
+            (v4, "[::]:8421", true),
+            (v6, "[::]:8421", true),
+            (v4, "0.0.0.0:8421", true),
+            (v6, "0.0.0.0:8421", false),
+            (v6, "10.0.0.1:8421", false),
+            (v4, "[2001:db8::5]:8421", false),
+            (v6, "[2001:db8::5]:8421", true),
+            ("name.example:1", "0.0.0.0:8421", true),
+        ] {
+            assert_eq!(check(address, listen), is_right, "{address} {listen}");
+        }
+        let error = check_families(&[v6.parse().unwrap()], "0.0.0.0:8421".parse().unwrap());
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains(v6) && text.contains("[::]:8421"), "{text}");
     }
 
     #[test]
@@ -236,9 +366,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_short_and_has_no_control_characters() {
+    fn a_name_is_short_and_visible() {
         assert!("Frankfurt am Main".parse::<Name>().is_ok());
-        for text in ["", "a\nb", &"x".repeat(129)] {
+        assert!("K\u{f6}ln \u{4e2d}".parse::<Name>().is_ok());
+        let long = "x".repeat(129);
+        for text in
+            ["", "a\nb", " a", "a ", "\u{a0}a", "a\u{200b}", "a\u{202e}b", "\u{feff}a", &long]
+        {
             assert!(text.parse::<Name>().is_err(), "{text}");
         }
     }
