@@ -5,6 +5,7 @@
 //! | `error` | why a server did not start, or did not stop cleanly |
 //! | `entrances` | the listeners, and their certificates |
 //! | `store` | the store and the rate limits: opened, saved, closed |
+//! | `join_token` | the token with which a location joins |
 //! | `replication` | the server's part in a cluster |
 //! | `renewal` | keeps the location's certificate valid |
 //! | `watch` | logs alarms, and reports them to the other locations |
@@ -36,6 +37,7 @@ use crate::{
 mod entrances;
 mod error;
 mod hand_over;
+mod join_token;
 mod renewal;
 mod replication;
 mod store;

@@ -54,12 +54,12 @@ pub(super) struct ServerArgs {
     )]
     pub(super) server: ServerUrl,
 
-    /// A file with the token to send, or - for stdin
-    #[arg(long, env = "WAYPOST_TOKEN_FILE", value_name = "FILE", global = true)]
+    /// A file with the token to send, or - for stdin [env: WAYPOST_TOKEN_FILE]
+    #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
 
-    /// The CA of a server with TLS, a PEM file [default: the CAs of the system]
-    #[arg(long, env = "WAYPOST_CA_FILE", value_name = "FILE", global = true)]
+    /// The CA of a server with TLS, a PEM file [default: the CAs of the system] [env: WAYPOST_CA_FILE]
+    #[arg(long, value_name = "FILE", global = true)]
     ca_file: Option<PathBuf>,
 
     /// Print JSON, for scripts
@@ -160,12 +160,13 @@ pub(super) struct Client {
 impl Client {
     /// Creates a client, which connects at its first request.
     pub(super) fn new(args: &ServerArgs) -> Result<Client, ClientError> {
-        let ca_file = args.ca_file.as_deref();
+        let ca_file = args.ca_file.clone().or_else(|| trust::variable("WAYPOST_CA_FILE"));
+        let token_file = args.token_file.clone().or_else(|| trust::variable("WAYPOST_TOKEN_FILE"));
         let tls = match &args.server {
-            ServerUrl::Tls(_) => Some(trust::connector(ca_file)?),
+            ServerUrl::Tls(_) => Some(trust::connector(ca_file.as_deref())?),
             _ => None,
         };
-        let authorization = args.token_file.as_deref().map(trust::authorization).transpose()?;
+        let authorization = token_file.as_deref().map(trust::authorization).transpose()?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -35,6 +35,11 @@ pub(super) enum TrustError {
     NotAToken(PathBuf),
 }
 
+/// The file that an environment variable names; none if it is not set, or empty.
+pub(super) fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|text| !text.is_empty()).map(PathBuf::from)
+}
+
 /// Returns what checks the certificates of servers: with these CAs, or those of the system.
 pub(super) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, TrustError> {
     let mut roots = RootCertStore::empty();
