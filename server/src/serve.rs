@@ -6,6 +6,7 @@
 //! | `entrances` | the listeners, and their certificates |
 //! | `store` | the store and the rate limits: opened, saved, closed |
 //! | `location` | the files of its cluster, and settings that have no effect |
+//! | `join_token` | the token with which a location joins |
 //! | `replication` | the server's part in a cluster |
 //! | `renewal` | keeps the location's certificate valid |
 //! | `reload` | takes a changed configuration while the server runs |
@@ -43,8 +44,9 @@ use crate::{
 mod entrances;
 mod error;
 mod hand_over;
-mod reload;
+mod join_token;
 mod location;
+mod reload;
 mod renewal;
 mod replication;
 mod store;

@@ -15,6 +15,11 @@ const config :Workerd.Config = (
     (name = "id", external = (
       http = (injectRequestHeaders = [
         (name = "Waypost-Namespace", value = "00112233445566778899aabbccddeeff")]))),
+    # The same with a token. It is that of ADMIN_TOKEN in tests/it/main.rs.
+    (name = "token", external = (
+      http = (injectRequestHeaders = [
+        (name = "Waypost-Namespace", value = "by-header"),
+        (name = "Authorization", value = "Bearer wpt_aaaqeayeaudaocajbifqydiob4ibceqtcqkrmfyydenbxxbh7dua")]))),
     # The namespace in the path, which needs a Worker in front.
     (name = "server", external = (http = ())),
     # A namespace that does not exist.
@@ -56,6 +61,7 @@ const main :Workerd.Worker = (
     (name = "cases/put.js", esModule = embed "worker/cases/put.js"),
     (name = "cases/restart.js", esModule = embed "worker/cases/restart.js"),
     (name = "cases/streams.js", esModule = embed "worker/cases/streams.js"),
+    (name = "cases/token.js", esModule = embed "worker/cases/token.js"),
     (name = "cases/unknown.js", esModule = embed "worker/cases/unknown.js"),
     (name = "cases/values.js", esModule = embed "worker/cases/values.js"),
   ],
@@ -66,6 +72,8 @@ const main :Workerd.Worker = (
     (name = "ID", kvNamespace = "id"),
     (name = "RESTART", kvNamespace = "id"),
     (name = "PATH", kvNamespace = (name = "front", props = (json = "{\"namespace\":\"by path/ü\"}"))),
+    (name = "TOKEN", kvNamespace = "token"),
+    (name = "NO_TOKEN", kvNamespace = "header"),
     (name = "UNKNOWN", kvNamespace = "unknown"),
     (name = "UNKNOWN_PATH", kvNamespace = (name = "front", props = (json = "{\"namespace\":\"nope\"}"))),
     (name = "EXPIRING", kvNamespace = "expiring"),

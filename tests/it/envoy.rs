@@ -274,3 +274,23 @@ fn the_documentation_shows_the_tested_configuration() {
     fs::write(&file, shown("waypost.toml")).expect("the file can be written");
     let _server = home.serve(&["--config", file.to_str().expect("the path is UTF-8")]);
 }
+
+#[test]
+fn envoy_sends_its_token_as_metadata() {
+    let Some(site) = Site::new() else { return };
+    let admin = crate::admin_token_file(&site.home);
+    let server = site.home.serve(&site.flags(&["--admin-token-file", &admin]));
+    let service = "grpc_service: { envoy_grpc: { cluster_name: waypost } }";
+    let metadata = format!(
+        "grpc_service: {{ envoy_grpc: {{ cluster_name: waypost }}, initial_metadata: [{{ key: authorization, value: \
+         \"Bearer {}\" }}] }}",
+        crate::ADMIN_TOKEN
+    );
+    let envoy = Envoy::start(site.envoy, &config(server.address(), &[(service, &metadata)]));
+    assert_eq!(statuses(&envoy, "/login", "a", LIMIT + 1)[LIMIT - 1..], [200, 429]);
+    assert_eq!(envoy.stat("cluster.app.ratelimit.error"), 0);
+    // Without the token, Envoy can't ask, and does as configured for that case.
+    let without = Envoy::start(site.envoy, &config(server.address(), &[]));
+    assert_eq!(get(&without, "/login", Some("a")).status, 200);
+    assert_eq!(without.stat("cluster.app.ratelimit.error"), 1);
+}

@@ -24,6 +24,8 @@ const LIMITS: &str = "[limits.per-address]\nlimit = 3\nperiod = \"1d\"\n";
 enum Variant {
     Default,
     FailOpen,
+    /// With the header that docs/tokens.md shows.
+    Token(&'static str),
 }
 
 /// A running nginx, and the app behind it, which is another server of the same nginx.
@@ -69,8 +71,14 @@ fn shown_config(waypost: &str, front: &str, app: &str, variant: Variant) -> Stri
         ("server 127.0.0.1:3000;", format!("server unix:{app};")),
         ("listen 8080;", format!("listen unix:{front};")),
     ];
-    if matches!(variant, Variant::FailOpen) {
-        changes.push(("#error_page", "error_page".into()));
+    match variant {
+        Variant::Default => {}
+        Variant::FailOpen => changes.push(("#error_page", "error_page".into())),
+        Variant::Token(token) => {
+            let header = format!("proxy_set_header Authorization \"Bearer {token}\";");
+            let before = "proxy_set_header Connection \"\";";
+            changes.push((before, format!("{before}\n{header}")));
+        }
     }
     for (from, to) in changes {
         assert_eq!(text.matches(from).count(), 1, "{from:?} must occur once");
@@ -172,4 +180,23 @@ fn requests_fail_or_pass_as_configured_while_waypost_is_down() {
         assert!(server.stop().success());
         assert_eq!(nginx.get("/"), expected);
     }
+}
+
+#[test]
+fn nginx_sends_its_token() {
+    let Some(program) = clients::nginx() else { return };
+    let home = home();
+    let admin = crate::admin_token_file(&home);
+    let directory = TempDir::with_prefix("waypost-limits-").expect("a temporary directory");
+    let config = directory.path().join("waypost.toml");
+    fs::write(&config, LIMITS).expect("the file can be written");
+    let config = config.to_str().expect("a path in UTF-8");
+    let server = home.serve(&["--config", config, "--admin-token-file", &admin]);
+    let nginx = Nginx::start(program, server.address(), Variant::Token(crate::ADMIN_TOKEN));
+    for expected in [200, 200, 200, 429] {
+        assert_eq!(nginx.get("/"), expected);
+    }
+    // Without the token, nginx receives 401, which it passes on.
+    let without = Nginx::start(program, server.address(), Variant::Default);
+    assert_eq!(without.get("/"), 401);
 }

@@ -76,7 +76,7 @@ fn worker(workerd: &Workerd, server: &Address) -> Worker {
 /// Runs the Worker in a workerd. `silent` is the address of a server that accepts connections and
 /// never responds.
 pub(crate) fn worker_with(workerd: &Workerd, server: &Address, silent: &Address) -> Worker {
-    let services = ["header", "id", "server", "unknown", "expiring", "limits"];
+    let services = ["header", "token", "id", "server", "unknown", "expiring", "limits"];
     let mut external = services.map(|name| (name, server.to_string())).to_vec();
     external.push(("silent", silent.to_string()));
     Worker::in_workerd(workerd, &external)
@@ -128,6 +128,17 @@ macro_rules! versions {
             fn every_case_passes_by_header() {
                 let Some(workerd) = workerd() else { return };
                 check(&Site::over_tcp(&workerd).worker, "HEADER", MIN_CASES);
+            }
+
+            #[test]
+            fn every_case_passes_with_a_token_and_none_without() {
+                let Some(workerd) = workerd() else { return };
+                let home = home();
+                let admin = crate::admin_token_file(&home);
+                let server = home.serve(&["--namespaces", "by-header", "--admin-token-file", &admin]);
+                let worker = worker(&workerd, server.address());
+                check(&worker, "NO_TOKEN", 3);
+                check(&worker, "TOKEN", MIN_CASES);
             }
 
             #[test]

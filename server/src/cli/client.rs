@@ -179,13 +179,18 @@ pub(super) struct Client {
 impl Client {
     /// Creates a client, which connects at its first request.
     pub(super) fn new(args: &ServerArgs) -> Result<Client, ClientError> {
-        let ca_file = args.ca_file.as_deref();
+        let ca_file =
+            args.ca_file.clone().or_else(|| environment("WAYPOST_CA_FILE").map(PathBuf::from));
+        let token_file = args
+            .token_file
+            .clone()
+            .or_else(|| environment("WAYPOST_TOKEN_FILE").map(PathBuf::from));
         let server = args.url()?;
         let tls = match &server {
-            ServerUrl::Tls(_) => Some(trust::connector(ca_file)?),
+            ServerUrl::Tls(_) => Some(trust::connector(ca_file.as_deref())?),
             _ => None,
         };
-        let authorization = args.token_file.as_deref().map(trust::authorization).transpose()?;
+        let authorization = token_file.as_deref().map(trust::authorization).transpose()?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()

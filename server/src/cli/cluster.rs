@@ -174,9 +174,12 @@ fn init(cluster: Name, location: Option<Name>, settings: &Settings) -> Result<()
     )?;
     writeln!(
         out,
-        "  2. here:                 waypost cluster invite --name LOCATION --data {data}"
+        "  2. here:                 waypost cluster invite --name LOCATION --data {data} > token"
     )?;
-    writeln!(out, "  3. there, within 1 hour: waypost serve --join TOKEN --advertise HOST:8421")?;
+    writeln!(
+        out,
+        "  3. there, within 1 hour: waypost serve --join-file token --advertise HOST:8421"
+    )?;
     Ok(())
 }
 
@@ -186,8 +189,8 @@ fn invite(name: Option<Name>, expires: Duration, settings: &Settings) -> Result<
     let token = cluster::invite(&settings.data, name, expires, &SystemEnvironment::new())?;
     writeln!(io::stdout().lock(), "{token}")?;
     eprintln!(
-        "One location can join with it{of_name}, within {}. There, in an empty directory: waypost serve \
-         --join TOKEN --advertise HOST:PORT",
+        "One location can join with it{of_name}, within {}. There, in an empty directory, with the token in a file: \
+         waypost serve --join-file FILE --advertise HOST:PORT",
         humantime::format_duration(expires)
     );
     Ok(())

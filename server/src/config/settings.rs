@@ -244,9 +244,11 @@ settings! {
     }
     Cluster {
         /// Join the cluster whose `waypost cluster invite` printed this token, unless this location
-        /// is a member already. Prefer the variable: other users of the machine can read a command
+        /// is a member already. Prefer --join-file: other users of the machine can read a command
         /// line
         join: Option<Token> = "", "TOKEN";
+        /// File with that token, or - for stdin. A member need not have it any more
+        join_file: Option<PathBuf> = "", "FILE|-";
         /// Name of this location when it joins
         location: Option<Name> = "the name in the token", "NAME";
         /// Addresses at which other locations reach this one, the best first; used when it joins

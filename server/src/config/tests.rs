@@ -34,6 +34,7 @@ const VALUES: &[(&str, [&str; 2], &str, &str)] = &[
     ("insecure", ["true", "false"], "2", "a boolean"),
     ("admin-token-file", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
     ("join", [TOKENS[0], TOKENS[1]], r#""wp1-aaaa""#, "mistyped or cut"),
+    ("join-file", [r#""one""#, r#""-""#], r#""""#, "path is empty"),
     ("location", [r#""fra""#, r#""ams""#], r#""a\nb""#, "is not a name"),
     ("advertise", [r#"["a:1","b:2"]"#, r#"["[::1]:3"]"#], r#"["a"]"#, "write HOST:PORT"),
     ("cluster-listen", [r#""0.0.0.0:1""#, r#""[::]:2""#], r#""a:1""#, "write IP:PORT"),

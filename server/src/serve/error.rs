@@ -44,6 +44,14 @@ pub enum ServeError {
         /// The data directory.
         data: String,
     },
+    /// The file of the setting `join-file` holds no token.
+    #[error("--join-file: {}: {reason}", path.display())]
+    JoinFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The file of the setting `admin-token-file` holds no token.
     #[error("--admin-token-file: {}: {reason}", path.display())]
     AdminToken {

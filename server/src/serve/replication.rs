@@ -14,6 +14,7 @@ use tokio::{task::JoinHandle, time::sleep};
 
 use super::{
     error::ServeError,
+    join_token,
     renewal::{self, Proof},
     store::create_namespaces,
 };
@@ -35,7 +36,7 @@ const SAME_LOG: Duration = Duration::from_secs(60);
 
 /// Joins a cluster, if the settings have a token.
 pub(super) async fn join(settings: &Settings) -> Result<(), ServeError> {
-    let Some(token) = settings.join.clone() else { return Ok(()) };
+    let Some(token) = join_token::of(settings)? else { return Ok(()) };
     let joining = JoinOptions {
         token,
         data: settings.data.clone(),

@@ -45,7 +45,7 @@ pub(crate) fn token(args: &[&str], directory: &Path) -> String {
     assert!(output.status.success(), "{output:?}");
     let token = text(&output.stdout).strip_suffix('\n').expect("stdout has one line");
     assert!(token.starts_with("wp1-") && !token.contains(char::is_whitespace), "{token}");
-    assert!(text(&output.stderr).contains("waypost serve --join TOKEN"), "{output:?}");
+    assert!(text(&output.stderr).contains("waypost serve --join-file FILE"), "{output:?}");
     token.to_owned()
 }
 
@@ -120,7 +120,7 @@ fn cluster_commands_report_what_they_cannot_do() {
 }
 
 /// Makes a cluster and starts its first location.
-fn first_location() -> Server {
+pub(crate) fn first_location() -> Server {
     let directory = TempDir::new().expect("a temporary directory can be made");
     assert!(init(directory.path()).status.success());
     Server::start_in(directory, "127.0.0.1:0", &[])
@@ -130,7 +130,10 @@ fn first_location() -> Server {
 pub(crate) fn join(first: &Server, name: &str) -> Server {
     let token = token(&["--name", name], first.directory.path());
     let directory = TempDir::new().expect("a temporary directory can be made");
-    let args = ["--join", &token, "--cluster-listen", &free_port()];
+    let file = directory.path().join("token");
+    std::fs::write(&file, token).expect("a file");
+    let file = file.to_str().expect("UTF-8").to_owned();
+    let args = ["--join-file", &file, "--cluster-listen", &free_port()];
     let server = Server::start_in(directory, "127.0.0.1:0", &args);
     eventually("the joining member is ready", || {
         server.connect().request("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").status == 200

@@ -8,6 +8,7 @@ use hyper::{Request, StatusCode};
 use tempfile::TempDir;
 
 use crate::{
+    cluster::{eventually, first_location, join},
     http::{Peer, http2},
     process::{PATIENCE, Server, run, waypost},
 };
@@ -286,6 +287,8 @@ fn a_command_takes_its_token_from_a_file_or_stdin() {
     let by_variable =
         waypost(&list[..4]).env("WAYPOST_TOKEN_FILE", &name).output().expect("it runs");
     assert!(printed(&by_variable).ends_with("  b"));
+    let empty = waypost(&list[..4]).env("WAYPOST_TOKEN_FILE", "").output().expect("it runs");
+    assert!(text(&empty.stderr).contains("needs a token"), "{}", text(&empty.stderr));
     let mut by_stdin = waypost(list.iter().chain(&["-"]));
     let mut child = by_stdin.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
     let mut stdin = child.stdin.take().expect("a pipe");
@@ -328,4 +331,26 @@ async fn grpc_has_its_own_statuses_and_its_health_check_needs_no_token() {
     assert_eq!(call(limit, Some(&edge), message).await, None);
     assert_eq!(call(limit, Some(&admin), message).await, None);
     assert_eq!(call("/grpc.health.v1.Health/Check", None, &[0; 5]).await, None);
+}
+
+#[test]
+fn a_token_counts_at_every_location_and_so_does_its_revocation() {
+    let first = first_location();
+    let second = join(&first, "ams");
+    let status =
+        |server: &Server, token: Option<&str>| send(server, "GET", "/v1/namespaces", token, "").0;
+    assert_eq!(status(&second, None), 200);
+    let body = "{\"scopes\":[\"admin\"]}";
+    let (code, created) = send(&first, "POST", "/v1/tokens", None, body);
+    assert_eq!(code, 201, "{created}");
+    let created: serde_json::Value = serde_json::from_str(&created).expect("JSON");
+    let admin = created["token"].as_str().expect("a text");
+    assert_eq!(status(&first, None), 401);
+    eventually("the token arrives", || status(&second, Some(admin)) == 200);
+    eventually("access is closed", || status(&second, None) == 401);
+    let (other, id) = create(&second, admin, "\"admin\"");
+    eventually("a token of the other location arrives", || status(&first, Some(&other)) == 200);
+    assert_eq!(send(&first, "DELETE", &format!("/v1/tokens/{id}"), Some(admin), "").0, 200);
+    assert_eq!(status(&first, Some(&other)), 401);
+    eventually("the revocation arrives", || status(&second, Some(&other)) == 401);
 }

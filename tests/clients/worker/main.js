@@ -25,6 +25,7 @@ import paging from "./cases/paging.js";
 import puts from "./cases/put.js";
 import restart from "./cases/restart.js";
 import streams from "./cases/streams.js";
+import token from "./cases/token.js";
 import unknown from "./cases/unknown.js";
 import values from "./cases/values.js";
 
@@ -59,6 +60,7 @@ const special = {
   // miniflare's own simulator, from which the texts for wrong options are taken.
   SIMULATOR: flat({ "limit options": limitOptions }),
   THROWS: flat({ "limit down": limitDown }),
+  NO_TOKEN: flat({ token }),
   UNKNOWN: flat({ unknown: unknown("no such namespace", "'no such namespace'") }),
   UNKNOWN_PATH: flat({ unknown: unknown("nope", "nope") }),
 };
