@@ -3,6 +3,7 @@
 
 mod api;
 pub mod disk;
+mod memory;
 mod overlay;
 pub mod redb;
 mod storage;

@@ -5,7 +5,7 @@
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -16,72 +16,86 @@ use kv_core::{
     commit::{Committer, Creation, GcLimits},
     engine::{
         Engine, Snapshot as _, Visibility,
-        disk::{OpenDisk, StorageBackend},
+        disk::{Directory, DiskFile, memory},
         redb::RedbEngine,
     },
 };
 
 const PAGE: usize = 4096;
 
-/// A disk in memory that can be made to panic, as redb does on some damaged files.
-#[derive(Debug, Default)]
-struct Disk {
-    bytes: Mutex<Vec<u8>>,
-    is_armed: AtomicBool,
+#[path = "common/disk.rs"]
+mod disk;
+
+use disk::wrapped;
+
+/// A file that can be made to panic, as redb does on some damaged files.
+#[derive(Debug)]
+struct Surprising {
+    file: Arc<dyn DiskFile>,
+    is_armed: Arc<AtomicBool>,
 }
 
-impl Disk {
-    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+impl Surprising {
+    fn file(&self) -> &dyn DiskFile {
         assert!(!self.is_armed.load(Ordering::Relaxed), "surprised");
-        self.bytes.lock().unwrap()
-    }
-
-    fn open(self: &Arc<Disk>) -> OpenDisk {
-        let disk = Arc::clone(self);
-        Box::new(move || Ok(disk.clone()))
+        &*self.file
     }
 }
 
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes().len() as u64)
+impl DiskFile for Surprising {
+    fn size(&self) -> io::Result<u64> {
+        self.file().size()
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let offset = usize::try_from(offset).unwrap();
-        let bytes = self.bytes();
-        let stored = bytes.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(stored);
-        Ok(())
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file().read_at(offset, out)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file().write_at(offset, data)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.bytes().resize(usize::try_from(len).unwrap(), 0);
-        Ok(())
+        self.file().set_len(len)
     }
 
-    fn sync_data(&self) -> io::Result<()> {
-        drop(self.bytes());
-        Ok(())
+    fn sync(&self) -> io::Result<()> {
+        self.file().sync()
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let offset = usize::try_from(offset).unwrap();
-        self.bytes()[offset..offset + data.len()].copy_from_slice(data);
-        Ok(())
+    fn forget_cached(&self) {
+        self.file().forget_cached();
     }
+}
+
+/// redb's file in a directory.
+const FILE: &str = "waypost.redb";
+
+/// A directory in memory with this file of redb's.
+fn holding(bytes: &[u8]) -> Arc<dyn Directory> {
+    let directory = memory();
+    directory.create(FILE).unwrap().write_at(0, bytes).unwrap();
+    directory
+}
+
+/// The bytes of redb's file.
+fn bytes(directory: &dyn Directory) -> Vec<u8> {
+    let file = directory.open(FILE).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes
 }
 
 /// Returns the bytes of a store's file: a namespace `t` with 40 keys.
 fn sound_file() -> Vec<u8> {
-    let disk = Arc::new(Disk::default());
-    let store = Options::new().open_disk(disk.open()).unwrap();
+    let disk = memory();
+    let store = Options::new().open_disk(Arc::clone(&disk)).unwrap();
     let namespace = store.create_namespace("t").unwrap().id;
     for n in 0..40 {
         store.put(namespace, format!("key:{n}"), vec![b'v'; 500]).unwrap();
     }
     store.close().unwrap();
-    disk.bytes().clone()
+    bytes(&*disk)
 }
 
 /// Damages a file at the page that starts at this offset.
@@ -122,10 +136,10 @@ fn a_store_over_a_damaged_page_is_rejected_or_keeps_its_contents() {
     let (mut refused, mut opened) = (0, 0);
     for start in (PAGE..=in_use.min(sound.len() - 8 * PAGE)).step_by(PAGE) {
         for (name, damage) in DAMAGES {
-            let disk = Arc::new(Disk::default());
-            disk.bytes().clone_from(&sound);
-            damage(&mut disk.bytes(), start);
-            let Ok(store) = Options::new().open_disk(disk.open()) else {
+            let mut file = sound.clone();
+            damage(&mut file, start);
+            let disk = holding(&file);
+            let Ok(store) = Options::new().open_disk(Arc::clone(&disk)) else {
                 refused += 1;
                 continue;
             };
@@ -144,19 +158,21 @@ fn a_store_over_a_damaged_page_is_rejected_or_keeps_its_contents() {
 
 #[test]
 fn dropping_an_engine_catches_a_panic_of_redb() {
-    let disk = Arc::new(Disk::default());
-    let engine = RedbEngine::open(disk.open(), 1 << 20).unwrap();
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let armed = Arc::clone(&is_armed);
+    let disk =
+        wrapped(memory(), move |file| Arc::new(Surprising { file, is_armed: Arc::clone(&armed) }));
+    let engine = RedbEngine::open(disk, 1 << 20).unwrap();
     let row = (Table::Meta, b"test".to_vec(), Some(vec![1]));
     engine.commit(engine.status().latest + 1, vec![row]).unwrap();
-    disk.is_armed.store(true, Ordering::Relaxed);
+    is_armed.store(true, Ordering::Relaxed);
     drop(engine);
 }
 
 #[test]
 fn a_damaged_row_that_names_a_live_namespace_to_purge_purges_nothing() {
-    let disk = Arc::new(Disk::default());
-    disk.bytes().clone_from(&sound_file());
-    let engine = RedbEngine::open(disk.open(), 1 << 20).unwrap();
+    let disk = holding(&sound_file());
+    let engine = RedbEngine::open(Arc::clone(&disk), 1 << 20).unwrap();
     let live = kv_core::derive_id("", "t", 0);
     let rows: [&[u8]; 4] = [&NamespaceId::SYSTEM.0, &live.0, &live.0[..3], b""];
     let rows = rows.map(|key| (Table::Purge, key.to_vec(), Some(sealed(key))));
@@ -173,7 +189,7 @@ fn a_damaged_row_that_names_a_live_namespace_to_purge_purges_nothing() {
     assert!(store.view().get(live, b"key:0", 0).unwrap().is_some());
     store.sync().unwrap();
     drop(store);
-    let store = Options::new().open_disk(disk.open()).unwrap();
+    let store = Options::new().open_disk(Arc::clone(&disk)).unwrap();
     assert!(store.get(live, "key:39").unwrap().is_some());
 }
 
@@ -184,9 +200,8 @@ fn sealed(key: &[u8]) -> Vec<u8> {
 
 #[test]
 fn an_iterator_returns_a_damaged_row_as_one_error_and_continues_after_it() {
-    let disk = Arc::new(Disk::default());
-    disk.bytes().clone_from(&sound_file());
-    let engine = RedbEngine::open(disk.open(), 1 << 20).unwrap();
+    let disk = holding(&sound_file());
+    let engine = RedbEngine::open(Arc::clone(&disk), 1 << 20).unwrap();
     let namespace = kv_core::derive_id("", "t", 0);
     let row = |key: &[u8]| (Table::Entries, [&namespace.0, key].concat(), Some(vec![1, 2, 3]));
     let too_long = [b'k'; 600];
@@ -194,7 +209,7 @@ fn an_iterator_returns_a_damaged_row_as_one_error_and_continues_after_it() {
     engine.commit(engine.status().latest + 1, batch).unwrap();
     engine.close().unwrap();
     drop(engine);
-    let store = Options::new().open_disk(disk.open()).unwrap();
+    let store = Options::new().open_disk(Arc::clone(&disk)).unwrap();
     let is_damaged = |result: Result<(), ReadError>| {
         matches!(result, Err(ReadError::Damaged { table: Table::Entries, .. }))
     };
@@ -216,8 +231,8 @@ fn an_iterator_returns_a_damaged_row_as_one_error_and_continues_after_it() {
 
 /// Returns what a crash leaves of an idle store with a row for each of these values.
 fn crashed_while_idle(values: &[Vec<u8>]) -> Vec<u8> {
-    let disk = Arc::new(Disk::default());
-    let engine = RedbEngine::open(disk.open(), 1 << 20).unwrap();
+    let disk = memory();
+    let engine = RedbEngine::open(Arc::clone(&disk), 1 << 20).unwrap();
     for (number, value) in (1..).zip(values) {
         let row = (Table::Entries, vec![u8::try_from(number).unwrap()], Some(value.clone()));
         engine.commit(number, vec![row]).unwrap();
@@ -226,7 +241,7 @@ fn crashed_while_idle(values: &[Vec<u8>]) -> Vec<u8> {
     for _ in 0..2 {
         engine.maintain(Duration::ZERO).unwrap();
     }
-    disk.bytes().clone()
+    bytes(&*disk)
 }
 
 /// A crash makes redb check all pages. It takes damage for a commit that the crash interrupted.
@@ -242,9 +257,8 @@ fn a_flipped_bit_costs_no_other_row_after_a_crash_of_an_idle_store() {
             }
         }
         assert_ne!(file, sound, "the value is in the file as it is");
-        let disk = Arc::new(Disk::default());
-        *disk.bytes() = file;
-        let engine = RedbEngine::open(disk.open(), 1 << 20).unwrap();
+        let disk = holding(&file);
+        let engine = RedbEngine::open(Arc::clone(&disk), 1 << 20).unwrap();
         assert_eq!(engine.status().latest, 4, "a flipped bit loses a commit");
         let snapshot = engine.snapshot(Visibility::Durable).unwrap();
         for (number, value) in (1..).zip(&values) {

@@ -16,10 +16,15 @@ use kv_core::{
     commit::Committer,
     engine::{
         EngineError,
-        disk::{self, OpenDisk, StorageBackend},
+        disk::{Directory, DiskFile, memory},
         redb::RedbEngine,
     },
 };
+
+#[path = "common/disk.rs"]
+mod disk;
+
+use disk::wrapped;
 
 /// The calls that the disk rejects from now on.
 #[derive(Debug, Default)]
@@ -32,35 +37,35 @@ struct Faults {
 }
 
 #[derive(Debug)]
-struct FailingDisk {
-    disk: Arc<dyn StorageBackend>,
+struct FailingFile {
+    file: Arc<dyn DiskFile>,
     faults: Arc<Faults>,
 }
 
-impl FailingDisk {
+impl FailingFile {
     fn refuse(&self, fault: &AtomicBool, error: io::ErrorKind) -> io::Result<()> {
         if fault.load(Ordering::SeqCst) { Err(error.into()) } else { Ok(()) }
     }
 }
 
-impl StorageBackend for FailingDisk {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
+impl DiskFile for FailingFile {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.refuse(&self.faults.reads, io::ErrorKind::Other)?;
-        self.disk.read(offset, out)
+        self.file.read_at(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        if len > self.disk.len()? {
+        if len > self.file.size()? {
             self.refuse(&self.faults.full, io::ErrorKind::StorageFull)?;
         }
-        self.disk.set_len(len)
+        self.file.set_len(len)
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         let reader = self.faults.reads_then_sync.lock().unwrap().take();
         if let Some(store) = reader {
             self.faults.reads.store(true, Ordering::SeqCst);
@@ -72,26 +77,33 @@ impl StorageBackend for FailingDisk {
             return Err(io::Error::other("the sync failed"));
         }
         self.refuse(&self.faults.syncs, io::ErrorKind::Other)?;
-        self.disk.sync_data()
+        self.file.sync()
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if offset + data.len() as u64 > self.disk.len()? {
+    fn forget_cached(&self) {
+        self.file.forget_cached();
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if offset + data.len() as u64 > self.file.size()? {
             self.refuse(&self.faults.full, io::ErrorKind::StorageFull)?;
         }
-        self.disk.write(offset, data)
+        self.file.write_at(offset, data)
     }
 }
 
 fn failing_store() -> (Arc<Faults>, Store, NamespaceId) {
+    failing_store_in(memory())
+}
+
+fn failing_store_in(directory: Arc<dyn Directory>) -> (Arc<Faults>, Store, NamespaceId) {
     let faults = Arc::new(Faults::default());
-    let memory = disk::memory();
-    let open: OpenDisk = {
+    let directory = {
         let faults = Arc::clone(&faults);
-        Box::new(move || Ok(Arc::new(FailingDisk { disk: memory()?, faults: Arc::clone(&faults) })))
+        wrapped(directory, move |file| Arc::new(FailingFile { file, faults: Arc::clone(&faults) }))
     };
     // A small cache, so that reads reach the disk.
-    let store = Options::new().cache_bytes(64 << 10).open_disk(open).unwrap();
+    let store = Options::new().cache_bytes(64 << 10).open_disk(directory).unwrap();
     let namespace = store.create_namespace("test").unwrap().id;
     store.put(namespace, "k", "v").unwrap();
     (faults, store, namespace)
@@ -165,6 +177,24 @@ fn after_a_failed_read_other_reads_succeed_as_soon_as_the_disk_recovers() {
     faults.reads.store(false, Ordering::SeqCst);
     eventually(|| (0..2000).all(|i| matches!(store.get(namespace, format!("{i}")), Ok(Some(_)))));
     store.put(namespace, "k", "w").unwrap();
+}
+
+#[test]
+fn a_store_whose_file_was_removed_does_not_begin_an_empty_one_after_a_failure() {
+    let directory = memory();
+    let (faults, store, namespace) = failing_store_in(Arc::clone(&directory));
+    for i in 0..2000 {
+        store.put(namespace, format!("{i}"), vec![7; 1000]).unwrap();
+    }
+    let [name] = <[String; 1]>::try_from(directory.list().unwrap()).unwrap();
+    directory.remove(&name).unwrap();
+    faults.reads.store(true, Ordering::SeqCst);
+    assert!((0..2000).any(|i| store.get(namespace, format!("{i}")).is_err()));
+    faults.reads.store(false, Ordering::SeqCst);
+    eventually(|| matches!(store.status().mode, Mode::Waiting(_)));
+    assert!(store.put(namespace, "k", "w").is_err());
+    assert!(store.get(namespace, "k").is_err(), "a store without rows answers");
+    assert_eq!(directory.list().unwrap(), [""; 0], "an empty file was created");
 }
 
 /// Records the calls that a replicator gets.

@@ -159,7 +159,7 @@ fn size_of(directory: &Path) -> io::Result<u64> {
 }
 
 fn open(path: &Path, clock: &SystemEnvironment) -> Result<Writer, Failure> {
-    let engine = RedbEngine::open(DataDir::open(path)?.disk(), CACHE.1)?;
+    let engine = RedbEngine::open(Arc::new(DataDir::open(path)?), CACHE.1)?;
     let clock_of_ids = *clock;
     let random = move || clock_of_ids.random_id();
     let committer = Committer::open(Arc::new(engine), Creation::default(), random)?;

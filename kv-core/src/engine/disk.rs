@@ -1,18 +1,23 @@
-//! The real disk: the one file of an engine, and the directory that it is in.
-//!
-//! All file access of a store goes through [`StorageBackend`], so that a test can substitute a failing
-//! disk.
+//! The real disk: the directory of a store, and the files in it.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    fs::{DirBuilder, File, Permissions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-pub use super::storage::{OpenDisk, StorageBackend, memory};
-use super::{redb::was_closed, storage::FILE};
+use rustix::{
+    fs::{AtFlags, Dir, Mode, OFlags},
+    io::{Errno, retry_on_intr},
+};
+
+use super::storage::FILE;
+pub use super::{
+    memory::memory,
+    storage::{Directory, DiskFile},
+};
 
 /// The name of the file that is locked.
 const LOCK: &str = "LOCK";
@@ -35,11 +40,29 @@ pub enum DirectoryError {
 
 /// A file on the real disk.
 #[derive(Debug)]
-struct FileDisk(File);
+struct RealFile(File);
 
-impl FileDisk {
-    /// Makes the next reads come from the disk. After a failed sync the system's cache may show bytes
-    /// that never reach the disk, and a store that relied on them would not survive a crash.
+impl DiskFile for RealFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(out, offset)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
     fn forget_cached(&self) {
         #[cfg(target_os = "linux")]
         if let Err(error) = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed) {
@@ -48,33 +71,16 @@ impl FileDisk {
     }
 }
 
-impl StorageBackend for FileDisk {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(out, offset)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
-    }
-}
-
 /// A store's directory, locked against other processes while this value lives.
+///
+/// Files are found in the directory that was opened, even if it is renamed meanwhile. All that are opened or
+/// created become private to their owner.
 #[derive(Debug)]
 pub struct DataDir {
-    /// The path of the directory.
+    /// The path of the directory, for messages.
     path: PathBuf,
+    /// The open directory.
+    directory: File,
     /// The locked file `LOCK`; the lock ends when it is closed.
     _lock: File,
 }
@@ -93,10 +99,11 @@ impl DataDir {
         if !path.is_dir() {
             make_directory(path).map_err(failed)?;
         }
-        keep_private(path).map_err(failed)?;
-        let lock = open_private(&path.join(LOCK)).map_err(failed)?;
+        let directory = File::open(path).map_err(failed)?;
+        keep_private(&directory, path).map_err(failed)?;
+        let lock = open_private(&directory, LOCK, OFlags::CREATE).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(DataDir { path: path.to_path_buf(), _lock: lock }),
+            Ok(()) => Ok(DataDir { path: path.to_path_buf(), directory, _lock: lock }),
             Err(TryLockError::WouldBlock) => {
                 Err(DirectoryError::Locked(path.display().to_string()))
             }
@@ -104,21 +111,41 @@ impl DataDir {
         }
     }
 
-    /// Returns a function that opens the engine's file in this directory.
-    #[must_use]
-    pub fn disk(&self) -> OpenDisk {
-        let directory = self.path.clone();
-        Box::new(move || {
-            let file = open_private(&directory.join(FILE))?;
-            // The name of the file is in the directory and survives a crash only after its sync.
-            File::open(&directory)?.sync_all()?;
-            let disk = FileDisk(file);
-            if !was_closed(&disk) {
-                disk.forget_cached();
-            }
-            Ok(Arc::new(disk))
-        })
+    /// Opens a file, and names it in an error.
+    fn open_file(&self, name: &str, flags: OFlags) -> io::Result<Arc<dyn DiskFile>> {
+        match open_private(&self.directory, name, flags) {
+            Ok(file) => Ok(Arc::new(RealFile(file))),
+            Err(error) => Err(at(&self.path.join(name), &error)),
+        }
     }
+}
+
+impl Directory for DataDir {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.open_file(name, OFlags::empty())
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.open_file(name, OFlags::CREATE | OFlags::EXCL)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        retry_on_intr(|| rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()))
+            .map_err(|error| at(&self.path.join(name), &error.into()))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        names(&self.directory).map_err(|error| at(&self.path, &error))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.directory.sync_all().map_err(|error| at(&self.path, &error))
+    }
+}
+
+/// Adds the path to the error of a call.
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Creates a private directory that survives a crash.
@@ -140,22 +167,20 @@ fn make_directory(path: &Path) -> io::Result<()> {
 const OTHERS: u32 = 0o077;
 
 /// Makes a directory private, unless it has files other than a store's, or another user owns it.
-fn keep_private(path: &Path) -> io::Result<()> {
-    if path.metadata()?.permissions().mode() & OTHERS == 0 {
+fn keep_private(directory: &File, path: &Path) -> io::Result<()> {
+    if directory.metadata()?.permissions().mode() & OTHERS == 0 {
         return Ok(());
     }
-    for entry in path.read_dir()? {
-        let name = entry?.file_name();
-        if name != LOCK && name != FILE {
-            tracing::warn!(
-                path = %path.display(),
-                "other users can open the data directory; it keeps its permissions because it has other \
-                 files. The store's own files are private. Give the store a directory of its own"
-            );
-            return Ok(());
-        }
+    if names(directory)?.iter().any(|name| name != LOCK && name != FILE) {
+        tracing::warn!(
+            path = %path.display(),
+            "other users can open the data directory; it keeps its permissions because it has other \
+             files. The store's own files are private. Give the store a directory of its own"
+        );
+        return Ok(());
     }
-    unless_of_another(std::fs::set_permissions(path, Permissions::from_mode(0o700)), path)
+    let private = directory.set_permissions(Permissions::from_mode(0o700));
+    unless_of_another(private, path)
 }
 
 /// Accepts that permissions can't be changed: only the owner can, and a volume may belong to root, while the group of this
@@ -174,54 +199,68 @@ fn unless_of_another(changed: io::Result<()>, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens or creates a file of the store, and makes it private.
-///
-/// Root may run a command on the directory of a server that runs as another user. Then the file belongs to that user, and
-/// links are not followed: the user could have put them there, to make root change or give away what they lead to.
-fn open_private(path: &Path) -> io::Result<File> {
-    let owner = owner_of(path)?;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    if owner.is_some() {
-        options.custom_flags(i32::from_ne_bytes(rustix::fs::OFlags::NOFOLLOW.bits().to_ne_bytes()));
+/// Returns the names of everything in a directory. What is not UTF-8 is left out.
+fn names(directory: &File) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        match entry?.file_name().to_str() {
+            Ok("." | "..") | Err(_) => {}
+            Ok(name) => names.push(name.to_owned()),
+        }
     }
-    let file = match options.create_new(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            options.create_new(false).open(path).map_err(|error| not_followed(path, error))?
-        }
-        created => {
-            let created = created?;
-            if let Some((user, group)) = owner {
-                fchown(&created, Some(user), Some(group))?;
-            }
-            created
-        }
+    Ok(names)
+}
+
+/// Opens a file of the store for reads and writes, and makes it private.
+///
+/// Root may run a command on the directory of a server that runs as another user. Then a new file belongs to that user, and
+/// links are not followed: the user could have put them there, to make root change or give away what they lead to.
+fn open_private(directory: &File, name: &str, flags: OFlags) -> io::Result<File> {
+    let owner = owner_of(directory)?;
+    let links = if owner.is_some() { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let open = |flags: OFlags| {
+        let flags = flags | links | OFlags::RDWR | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        retry_on_intr(|| rustix::fs::openat(directory, name, flags, mode)).map(File::from)
     };
+    let (opened, is_new) = match flags.contains(OFlags::CREATE) {
+        false => (open(flags), false),
+        true => match open(flags | OFlags::EXCL) {
+            Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => {
+                (open(flags.difference(OFlags::CREATE)), false)
+            }
+            created => (created, true),
+        },
+    };
+    let file = opened.map_err(|error| not_followed(name, error))?;
+    if let Some((user, group)) = owner.filter(|_| is_new) {
+        fchown(&file, Some(user), Some(group))?;
+    }
     let found = file.metadata()?;
     if owner.is_some() && found.nlink() > 1 {
-        return Err(not_followed(path, rustix::io::Errno::LOOP.into()));
+        return Err(not_followed(name, Errno::LOOP));
     }
     if found.permissions().mode() & OTHERS != 0 {
-        unless_of_another(file.set_permissions(Permissions::from_mode(0o600)), path)?;
+        let private = file.set_permissions(Permissions::from_mode(0o600));
+        unless_of_another(private, Path::new(name))?;
     }
     Ok(file)
 }
 
-/// Returns the owner of the directory of a file, if this process is root and the owner is another user.
-fn owner_of(path: &Path) -> io::Result<Option<(u32, u32)>> {
+/// Returns the owner of a directory, if this process is root and the owner is another user.
+fn owner_of(directory: &File) -> io::Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    let directory = path.parent().unwrap_or(Path::new(".")).metadata()?;
-    Ok((directory.uid() != 0).then(|| (directory.uid(), directory.gid())))
+    let found = directory.metadata()?;
+    Ok((found.uid() != 0).then(|| (found.uid(), found.gid())))
 }
 
 /// Explains the error for a link.
-fn not_followed(path: &Path, error: io::Error) -> io::Error {
-    if error.raw_os_error() != Some(rustix::io::Errno::LOOP.raw_os_error()) {
-        return error;
+fn not_followed(name: &str, error: Errno) -> io::Error {
+    if error != Errno::LOOP {
+        return error.into();
     }
-    let name = path.file_name().unwrap_or_default().display();
     io::Error::other(format!(
         "its file {name} is a link, which root does not follow in the directory of another user; run this as that user"
     ))
@@ -241,7 +280,7 @@ mod tests {
     fn modes(path: &Path) -> [[u32; 3]; 2] {
         [(); 2].map(|()| {
             let directory = DataDir::open(path).unwrap();
-            directory.disk()().unwrap();
+            directory.create(FILE).or_else(|_exists| directory.open(FILE)).unwrap();
             [mode(path), mode(&path.join(LOCK)), mode(&path.join(FILE))]
         })
     }
@@ -275,5 +314,50 @@ mod tests {
             assert_eq!(modes(&path), [[0o755, 0o600, 0o600]; 2], "{name}");
             assert_eq!(mode(&path.join("notes")), 0o644);
         }
+    }
+
+    fn kind<T>(result: io::Result<T>) -> io::ErrorKind {
+        result.map(drop).expect_err("it fails").kind()
+    }
+
+    #[test]
+    fn files_are_created_once_listed_and_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let real: Arc<dyn Directory> =
+            Arc::new(DataDir::open(&parent.path().join("real")).unwrap());
+        for (directory, others) in [(real, vec![LOCK]), (memory(), vec![])] {
+            assert_eq!(kind(directory.open("log")), io::ErrorKind::NotFound);
+            assert_eq!(kind(directory.remove("log")), io::ErrorKind::NotFound);
+            let file = directory.create("log").unwrap();
+            assert_eq!(kind(directory.create("log")), io::ErrorKind::AlreadyExists);
+            file.write_at(3, b"abc").unwrap();
+            file.sync().unwrap();
+            directory.sync().unwrap();
+            let mut names = directory.list().unwrap();
+            names.sort();
+            assert_eq!(names, [&others[..], &["log"]].concat());
+            let mut read = [9; 6];
+            directory.open("log").unwrap().read_at(0, &mut read).unwrap();
+            assert_eq!(read, *b"\0\0\0abc");
+            assert_eq!(kind(file.read_at(1, &mut read)), io::ErrorKind::UnexpectedEof);
+            directory.remove("log").unwrap();
+            assert_eq!(directory.list().unwrap(), others);
+            // Who has it open still reads it, and a new file of its name is another one.
+            assert_eq!(directory.create("log").unwrap().size().unwrap(), 0);
+            file.set_len(2).unwrap();
+            assert_eq!(file.size().unwrap(), 2);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_was_renamed_is_still_the_stores() {
+        let parent = tempfile::tempdir().unwrap();
+        let (before, after) = (parent.path().join("before"), parent.path().join("after"));
+        let directory = DataDir::open(&before).unwrap();
+        fs::rename(&before, &after).unwrap();
+        fs::create_dir(&before).unwrap();
+        directory.create("log").unwrap();
+        assert!(after.join("log").exists() && !before.join("log").exists());
+        assert!(matches!(DataDir::open(&after), Err(DirectoryError::Locked(_))));
     }
 }

@@ -1,4 +1,4 @@
-//! A disk that keeps all writes in memory.
+//! A file that keeps all writes in memory.
 //!
 //! After a failed sync nothing may write to the file, but redb writes when it opens a file that was
 //! not closed. Over this disk it can, and reads continue.
@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::storage::StorageBackend;
+use super::storage::DiskFile;
 
 /// The unit in which writes are kept, in bytes.
 const BLOCK: u64 = 4096;
@@ -18,7 +18,7 @@ const BLOCK: u64 = 4096;
 #[derive(Debug)]
 pub(super) struct Overlay {
     /// The file below.
-    base: Arc<dyn StorageBackend>,
+    base: Arc<dyn DiskFile>,
     /// The writes so far.
     written: Mutex<Written>,
 }
@@ -35,8 +35,8 @@ struct Written {
 
 impl Overlay {
     /// An overlay without any writes.
-    pub(super) fn new(base: Arc<dyn StorageBackend>) -> io::Result<Overlay> {
-        let len = base.len()?;
+    pub(super) fn new(base: Arc<dyn DiskFile>) -> io::Result<Overlay> {
+        let len = base.size()?;
         Ok(Overlay {
             base,
             written: Mutex::new(Written { len, base_len: len, blocks: HashMap::new() }),
@@ -54,7 +54,7 @@ impl Overlay {
         let available = base_len.saturating_sub(start).min(BLOCK);
         let mut bytes = vec![0; to_usize(BLOCK)].into_boxed_slice();
         if available > 0 {
-            self.base.read(start, &mut bytes[..to_usize(available)])?;
+            self.base.read_at(start, &mut bytes[..to_usize(available)])?;
         }
         Ok(bytes)
     }
@@ -82,12 +82,12 @@ fn for_blocks(
     Ok(())
 }
 
-impl StorageBackend for Overlay {
-    fn len(&self) -> io::Result<u64> {
+impl DiskFile for Overlay {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.written().len)
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let written = self.written();
         if offset + out.len() as u64 > written.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -119,11 +119,15 @@ impl StorageBackend for Overlay {
         Ok(())
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         Ok(())
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+    fn forget_cached(&self) {
+        self.base.forget_cached();
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut written = self.written();
         let base_len = written.base_len;
         for_blocks(offset, data.len(), |block, inside, range| {
@@ -141,26 +145,26 @@ impl StorageBackend for Overlay {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::storage::InMemoryBackend, *};
+    use super::{super::memory::memory, *};
 
     #[test]
     fn writes_are_read_back_and_the_base_is_unchanged() {
-        let base = Arc::new(InMemoryBackend::new());
+        let base = memory().create("base").unwrap();
         base.set_len(10_000).unwrap();
-        base.write(0, &[7; 10_000]).unwrap();
+        base.write_at(0, &[7; 10_000]).unwrap();
         let overlay = Overlay::new(base.clone()).unwrap();
-        overlay.write(4_090, &[1; 20]).unwrap();
+        overlay.write_at(4_090, &[1; 20]).unwrap();
         overlay.set_len(5_000).unwrap();
         overlay.set_len(20_000).unwrap();
         let mut read = vec![9; 20_000];
-        overlay.read(0, &mut read).unwrap();
+        overlay.read_at(0, &mut read).unwrap();
         let mut expected = vec![7; 5_000];
         expected[4_090..4_110].fill(1);
         expected.resize(20_000, 0);
         assert!(read == expected);
         let mut read = vec![9; 10_000];
-        base.read(0, &mut read).unwrap();
+        base.read_at(0, &mut read).unwrap();
         assert!(read == [7; 10_000]);
-        assert!(overlay.read(19_999, &mut [0; 2]).is_err());
+        assert!(overlay.read_at(19_999, &mut [0; 2]).is_err());
     }
 }

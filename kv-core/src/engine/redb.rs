@@ -1,4 +1,4 @@
-//! The engine over one redb file. Only this module and `engine/storage` name `redb`.
+//! The engine over one redb file. Only this module names `redb`.
 //!
 //! A commit is a redb transaction of `Durability::None`. A sync is an empty transaction of
 //! `Durability::Immediate`, which makes all before it durable. The two together cost as much as one
@@ -7,6 +7,7 @@
 //! redb refuses all further work after a failed read, write or sync. The engine then drops the
 //! database and reopens the file. It catches panics of redb, which a damaged file can cause.
 
+mod backend;
 mod engine;
 mod file;
 mod guard;
@@ -16,5 +17,4 @@ mod recovery;
 mod seal;
 mod snapshot;
 
-pub(super) use self::header::was_closed;
 pub use self::{engine::RedbEngine, snapshot::RedbSnapshot};

@@ -1,19 +1,89 @@
-//! The disk below an engine: the bytes of one file.
+//! The disk below an engine: a directory of files.
+//!
+//! All file access of a store goes through [`Directory`] and [`DiskFile`], so that a test can substitute a
+//! failing disk for everything that a store writes.
 
-use std::{io, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
-pub use redb::StorageBackend;
-pub(super) use redb::backends::InMemoryBackend;
-
-/// The name of the engine's file in its directory.
+/// The name of redb's file in the directory.
 pub(super) const FILE: &str = "waypost.redb";
 
-/// Opens the engine's file: at the start, and again after a disk failure.
-pub type OpenDisk = Box<dyn Fn() -> io::Result<Arc<dyn StorageBackend>> + Send + Sync>;
+/// The directory of one store. Names are plain names of files, without separators.
+///
+/// A file that was created or removed is so for this process at once, but only [`Directory::sync`] makes that
+/// survive a power failure.
+pub trait Directory: fmt::Debug + Send + Sync {
+    /// Opens a file for reads and writes.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if there is none of this name. Any other error is a failure of the disk.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
-/// Returns a disk in memory, for tests and for stores that need not last.
-#[must_use]
-pub fn memory() -> OpenDisk {
-    let disk: Arc<dyn StorageBackend> = Arc::new(InMemoryBackend::new());
-    Box::new(move || Ok(Arc::clone(&disk)))
+    /// Creates an empty file and opens it. The next process finds it after a power failure only if
+    /// [`Directory::sync`] has succeeded, whatever was synced of the file itself.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if there is one of this name. Any other error is a failure of the disk.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Removes a file. Those who have it open still read and write it. Until [`Directory::sync`] has succeeded, a
+    /// power failure may bring it back.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if there is none of this name. Any other error is a failure of the disk.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Returns the names of everything in the directory, in no order, including files of others. Names that are
+    /// not UTF-8 are left out, because no file of a store has such a name.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Makes durable which files there are. It does not cover their bytes: see [`DiskFile::sync`].
+    ///
+    /// # Errors
+    /// If the disk fails. Which of the changes since the last sync survive is then unknown.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A file that is open for reads and writes. It closes when the last handle is dropped. Several threads may use
+/// it at once.
+pub trait DiskFile: fmt::Debug + Send + Sync {
+    /// Returns the length in bytes.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Fills `out` with the bytes at an offset.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if the file ends before the last of them. Any other error is a failure of
+    /// the disk.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all bytes at an offset. The file grows if it ends before, with zeros in between.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::QuotaExceeded`] if there is no room. Any other error is
+    /// a failure of the disk. A part of the bytes may be written.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Cuts the file, or extends it with zeros, to this length in bytes.
+    ///
+    /// # Errors
+    /// As for [`DiskFile::write_at`].
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes all writes and changes of length durable that returned before.
+    ///
+    /// # Errors
+    /// If the disk fails. What of them survives is then unknown, and a later sync does not cover them.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Makes the next reads come from the disk, as far as the system allows. After a failed sync its cache may
+    /// show bytes that never reach the disk, and a store that relied on them would not survive a crash. Writes
+    /// that wait for a sync are not lost.
+    fn forget_cached(&self);
 }

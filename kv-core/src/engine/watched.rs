@@ -1,4 +1,4 @@
-//! A wrapper of an engine's disk that remembers its first failure.
+//! A wrapper of an engine's file that remembers the first failure of its disk.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::storage::StorageBackend;
+use super::storage::DiskFile;
 
 /// How the disk failed.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub(super) enum Failure {
 #[derive(Debug)]
 pub(super) struct FirstFailure {
     /// The disk that is watched.
-    pub(super) disk: Arc<dyn StorageBackend>,
+    pub(super) disk: Arc<dyn DiskFile>,
     /// Whether all further calls are refused.
     shut: AtomicBool,
     /// The first failure, or a failed sync, which replaces any other.
@@ -35,7 +35,7 @@ pub(super) struct FirstFailure {
 
 impl FirstFailure {
     /// Watches a disk that has not failed yet.
-    pub(super) fn new(disk: Arc<dyn StorageBackend>) -> Arc<FirstFailure> {
+    pub(super) fn new(disk: Arc<dyn DiskFile>) -> Arc<FirstFailure> {
         Arc::new(FirstFailure { disk, shut: AtomicBool::new(false), failure: Mutex::new(None) })
     }
 
@@ -74,28 +74,28 @@ impl FirstFailure {
     }
 }
 
-/// The disk as redb gets it: each call passes through [`FirstFailure`].
-#[derive(Debug)]
-pub(super) struct Backend(pub(super) Arc<FirstFailure>);
-
-impl StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        self.0.note(false, || self.0.disk.len())
+impl DiskFile for FirstFailure {
+    fn size(&self) -> io::Result<u64> {
+        self.note(false, || self.disk.size())
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.note(false, || self.0.disk.read(offset, out))
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.note(false, || self.disk.read_at(offset, out))
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.note(false, || self.disk.write_at(offset, data))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.note(false, || self.0.disk.set_len(len))
+        self.note(false, || self.disk.set_len(len))
     }
 
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.note(true, || self.0.disk.sync_data())
+    fn sync(&self) -> io::Result<()> {
+        self.note(true, || self.disk.sync())
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.note(false, || self.0.disk.write(offset, data))
+    fn forget_cached(&self) {
+        self.disk.forget_cached();
     }
 }

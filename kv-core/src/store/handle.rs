@@ -20,7 +20,7 @@ use crate::{
     commit::Committer,
     engine::{
         Engine as _, EngineError, Mode, Status,
-        disk::{DataDir, OpenDisk},
+        disk::{DataDir, Directory},
         redb::{RedbEngine, RedbSnapshot},
     },
     error::{OpenError, WriteError},
@@ -71,7 +71,6 @@ pub(super) struct Shared {
     /// The writer thread takes messages, and no call closes the store.
     is_open: Arc<AtomicBool>,
     closed: OnceLock<Result<(), WriteError>>,
-    _directory: Option<DataDir>,
 }
 
 /// Marks the store as closed when the writer thread ends, even by a panic.
@@ -100,17 +99,16 @@ impl Options {
     /// See [`OpenError`]. Nothing was changed.
     pub fn open(self, directory: impl AsRef<Path>) -> Result<Store, OpenError> {
         let directory = DataDir::open(directory.as_ref())?;
-        let disk = directory.disk();
-        Store::start(self, disk, Some(directory))
+        Store::start(self, Arc::new(directory))
     }
 
-    /// Opens a store on a disk of the caller, for example a failing one in a test.
+    /// Opens a store in a directory of the caller's, for example on a failing one in a test.
     ///
     /// # Errors
     /// See [`OpenError`].
     #[doc(hidden)]
-    pub fn open_disk(self, disk: OpenDisk) -> Result<Store, OpenError> {
-        Store::start(self, disk, None)
+    pub fn open_disk(self, directory: Arc<dyn Directory>) -> Result<Store, OpenError> {
+        Store::start(self, directory)
     }
 }
 
@@ -124,15 +122,12 @@ impl Store {
     }
 
     /// Opens the engine, loads the state and starts the writer's thread.
-    fn start(
-        options: Options,
-        disk: OpenDisk,
-        directory: Option<DataDir>,
-    ) -> Result<Store, OpenError> {
-        let engine = RedbEngine::open(disk, options.cache_bytes).map_err(|error| match error {
-            EngineError::Corrupt(reason) => OpenError::Corrupt(reason),
-            other => OpenError::Engine(other),
-        })?;
+    fn start(options: Options, directory: Arc<dyn Directory>) -> Result<Store, OpenError> {
+        let engine =
+            RedbEngine::open(directory, options.cache_bytes).map_err(|error| match error {
+                EngineError::Corrupt(reason) => OpenError::Corrupt(reason),
+                other => OpenError::Engine(other),
+            })?;
         let engine = Arc::new(engine);
         let environment = Arc::clone(&options.environment);
         let random = move || environment.random_id();
@@ -171,7 +166,6 @@ impl Store {
             writer: Mutex::new(Some(writer)),
             is_open,
             closed: OnceLock::new(),
-            _directory: directory,
         };
         Ok(Store { shared: Arc::new(shared) })
     }

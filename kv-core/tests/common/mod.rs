@@ -1,16 +1,14 @@
 //! What several tests need: a store in memory whose rows a test damages, and the fixtures below.
 
+pub(crate) mod disk;
 pub(crate) mod owed;
 pub(crate) mod peer;
 pub(crate) mod replica;
 pub(crate) mod writer;
 
-use std::{
-    io,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU16, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU16, Ordering},
 };
 
 use kv_core::{
@@ -18,47 +16,18 @@ use kv_core::{
     commit::{Applied, Committer, Creation, GcLimits, GcStep, Remote},
     derive_id,
     engine::{
-        Engine as _, Order, Snapshot as _, Visibility, disk::StorageBackend, redb::RedbEngine,
+        Engine as _, Order, Snapshot as _, Visibility,
+        disk::{Directory, memory},
+        redb::RedbEngine,
     },
 };
-
-/// A disk in memory.
-#[derive(Debug, Default)]
-struct Disk(Mutex<Vec<u8>>);
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let offset = usize::try_from(offset).unwrap();
-        out.copy_from_slice(&self.0.lock().unwrap()[offset..offset + out.len()]);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let offset = usize::try_from(offset).unwrap();
-        self.0.lock().unwrap()[offset..offset + data.len()].copy_from_slice(data);
-        Ok(())
-    }
-}
 
 /// The time of all commits, in milliseconds.
 pub(crate) const NOW: u64 = 1_000_000;
 
 /// A store with the namespace `t`.
 pub(crate) struct Case {
-    disk: Arc<Disk>,
+    disk: Arc<dyn Directory>,
     pub(crate) store: Committer<RedbEngine>,
     pub(crate) namespace: NamespaceId,
     /// The origins of a process that has ended, if a test has noted them.
@@ -76,14 +45,13 @@ fn open(engine: Arc<RedbEngine>) -> Committer<RedbEngine> {
     Committer::open(engine, Creation::default(), random).unwrap()
 }
 
-fn disk_engine(disk: &Arc<Disk>) -> RedbEngine {
-    let disk = Arc::clone(disk);
-    RedbEngine::open(Box::new(move || Ok(Arc::clone(&disk) as _)), 1 << 20).unwrap()
+fn disk_engine(disk: &Arc<dyn Directory>) -> RedbEngine {
+    RedbEngine::open(Arc::clone(disk), 1 << 20).unwrap()
 }
 
 impl Case {
     pub(crate) fn new() -> Case {
-        let disk = Arc::new(Disk::default());
+        let disk = memory();
         let store = open(Arc::new(disk_engine(&disk)));
         let mut case = Case { disk, store, namespace: derive_id("", "t", 0), pair: None };
         let (account, title) = (kv_core::Account::default(), kv_core::Title::new("t").unwrap());
@@ -144,13 +112,14 @@ impl Case {
         let keys = behind.flatten().copied().collect::<Vec<_>>();
         self.store.sync().unwrap();
         self.store.engine().close().unwrap();
-        {
-            let mut bytes = self.disk.0.lock().unwrap();
-            let found = bytes.windows(keys.len()).enumerate().filter(|(_, one)| *one == keys);
-            let places: Vec<_> = found.map(|(place, _)| place).collect();
-            assert!(!places.is_empty());
-            places.into_iter().for_each(|place| bytes[place + at] ^= bits);
-        }
+        let file = self.disk.open("waypost.redb").unwrap();
+        let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+        file.read_at(0, &mut bytes).unwrap();
+        let found = bytes.windows(keys.len()).enumerate().filter(|(_, one)| *one == keys);
+        let places: Vec<_> = found.map(|(place, _)| place).collect();
+        assert!(!places.is_empty());
+        places.into_iter().for_each(|place| bytes[place + at] ^= bits);
+        file.write_at(0, &bytes).unwrap();
         self.store = open(Arc::new(disk_engine(&self.disk)));
     }
 

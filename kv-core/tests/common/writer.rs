@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::peer;
+use super::{disk::wrapped, peer};
 use kv_core::{
     Account, Change, Dot, Hlc, Key, MemberId, Mode, NamespaceId, Operation, OriginId, Replication,
     Title, TurnOutcome, Version, WriteError,
@@ -17,7 +17,7 @@ use kv_core::{
     derive_id,
     engine::{
         Engine as _,
-        disk::{self, OpenDisk, StorageBackend},
+        disk::{DiskFile, memory},
         redb::{RedbEngine, RedbSnapshot},
     },
     view::View,
@@ -39,30 +39,34 @@ impl Faults {
 }
 
 #[derive(Debug)]
-pub(crate) struct FailingDisk(Arc<dyn StorageBackend>, Arc<Faults>);
+pub(crate) struct FailingFile(Arc<dyn DiskFile>, Arc<Faults>);
 
-impl StorageBackend for FailingDisk {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
+impl DiskFile for FailingFile {
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         Faults::check(&self.1.reads)?;
-        self.0.read(offset, out)
+        self.0.read_at(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         Faults::check(&self.1.syncs)?;
-        self.0.sync_data()
+        self.0.sync()
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+    fn forget_cached(&self) {
+        self.0.forget_cached();
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         Faults::check(&self.1.writes)?;
-        self.0.write(offset, data)
+        self.0.write_at(offset, data)
     }
 }
 
@@ -176,12 +180,11 @@ pub(crate) fn remote(number: u64) -> Operation {
 impl Fixture {
     pub(crate) fn new(config: WriterConfig) -> Fixture {
         let faults = Arc::new(Faults::default());
-        let memory = disk::memory();
-        let open: OpenDisk = {
+        let directory = {
             let faults = Arc::clone(&faults);
-            Box::new(move || Ok(Arc::new(FailingDisk(memory()?, Arc::clone(&faults)))))
+            wrapped(memory(), move |file| Arc::new(FailingFile(file, Arc::clone(&faults))))
         };
-        let engine = Arc::new(RedbEngine::open(open, 0).unwrap());
+        let engine = Arc::new(RedbEngine::open(directory, 0).unwrap());
         let mut ids = 1u8..;
         let random_id = move || Ok([ids.next().unwrap(); 16]);
         let committer = Committer::open(engine, Creation::default(), random_id).unwrap();

@@ -1,35 +1,53 @@
 //! A disk in memory that fails in the ways of real disks.
 //!
-//! A write is *pending* until a sync covers it. When the machine loses power, any subset of the
-//! pending writes survives, torn at sector boundaries. Calls fail when a test has armed a fault for
-//! them. All random choices come from one seed.
+//! A write to a file is *pending* until a sync of that file covers it, and the creation or removal of a file until a
+//! sync of the directory does. When the machine loses power, any subset of the pending writes survives, torn at
+//! sector boundaries, and any subset of the pending names. Calls fail when a test has armed a fault for them. All
+//! random choices come from one seed.
 
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use kv_core::engine::disk::{OpenDisk, StorageBackend};
+use kv_core::engine::disk::Directory;
 
 use crate::rng::Rng;
 
+mod files;
 mod media;
+mod names;
+mod process;
 
-use media::Media;
+use files::Files;
+pub use files::Image;
 pub use media::{Keep, Loss, SECTOR_BYTES};
+use names::FileId;
+use process::Process;
+
+/// The file with redb's database.
+pub const FILE: &str = "waypost.redb";
 
 /// A call of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Call {
-    /// Opening the file.
+    /// Opening a file.
     Open,
+    /// Creating a file.
+    Create,
+    /// Removing a file.
+    Remove,
+    /// Listing the files.
+    List,
+    /// Syncing the directory.
+    SyncDirectory,
     /// Reading.
     Read,
     /// Writing.
     Write,
     /// Changing the length.
     SetLen,
-    /// Syncing.
+    /// Syncing a file.
     Sync,
 }
 
@@ -41,8 +59,8 @@ pub enum Fault {
     PowerLoss(Keep),
     /// The process is killed: nothing is lost, but all handles become invalid.
     Kill,
-    /// The call fails once. A write may have been done in part. A sync loses those of its writes
-    /// that `keep` does not keep; `evict` decides whether reads see the loss at once.
+    /// The call fails once. A write may have been done in part, a file created or removed nevertheless. A sync
+    /// loses those of its writes, or of its names, that `keep` does not keep; `evict` decides whether reads see the loss at once.
     Fail {
         /// Which writes a failed sync still brings to the disk.
         keep: Keep,
@@ -75,12 +93,8 @@ pub struct Counts {
     pub writes: u64,
     /// See [`Counts::opens`].
     pub set_lens: u64,
-    /// See [`Counts::opens`]. Each sync covers all writes before it.
+    /// See [`Counts::opens`]. Each sync covers all writes to its file before it.
     pub syncs: u64,
-    /// The number of the last write or change of length that a sync has covered.
-    pub covered: u64,
-    /// The number of the last write to the file's first sector, which contains redb's header.
-    pub header: u64,
     /// The faults that occurred, in order.
     pub fired: Vec<(Call, Fault)>,
     /// The writes that crashes and failed syncs lost.
@@ -89,19 +103,17 @@ pub struct Counts {
 
 #[derive(Debug)]
 struct Inner {
-    media: Media,
+    files: Files,
     rng: Rng,
     armed: Vec<Armed>,
     is_full: bool,
     is_paused: bool,
     /// Increases when all handles become invalid.
     life: u64,
-    /// The number of the last write or change of length.
-    serial: u64,
     counts: Counts,
 }
 
-/// A disk with one file. Clones are the same disk.
+/// A disk with one directory. Clones are the same disk.
 #[derive(Clone, Debug)]
 pub struct FailingDisk(Arc<Mutex<Inner>>);
 
@@ -109,24 +121,23 @@ impl FailingDisk {
     /// An empty disk.
     #[must_use]
     pub fn new(rng: Rng) -> FailingDisk {
-        FailingDisk::with(Media::default(), rng)
+        FailingDisk::with(Files::default(), rng)
     }
 
-    /// A disk that contains this file.
+    /// A disk that contains these files.
     #[must_use]
-    pub fn holding(bytes: Vec<u8>, rng: Rng) -> FailingDisk {
-        FailingDisk::with(Media::from_durable(bytes), rng)
+    pub fn holding(image: Image, rng: Rng) -> FailingDisk {
+        FailingDisk::with(Files::from_durable(image), rng)
     }
 
-    fn with(media: Media, rng: Rng) -> FailingDisk {
+    fn with(files: Files, rng: Rng) -> FailingDisk {
         FailingDisk(Arc::new(Mutex::new(Inner {
-            media,
+            files,
             rng,
             armed: Vec::new(),
             is_full: false,
             is_paused: false,
             life: 0,
-            serial: 0,
             counts: Counts::default(),
         })))
     }
@@ -135,17 +146,11 @@ impl FailingDisk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the file for a process. All its handles become invalid with the next crash, after
+    /// The directory for a process. All its handles become invalid with the next crash, after
     /// which it can open nothing. Call this again for the next process.
     #[must_use]
-    pub fn process(&self) -> OpenDisk {
-        let (disk, life) = (self.clone(), self.inner().life);
-        Box::new(move || {
-            let mut inner = disk.inner();
-            inner.begin(life, Call::Open, None)?;
-            inner.counts.opens += 1;
-            Ok(Arc::new(Handle { disk: disk.clone(), life }))
-        })
+    pub fn process(&self) -> Arc<dyn Directory> {
+        Arc::new(Process { disk: self.clone(), life: self.inner().life })
     }
 
     /// Arms a fault.
@@ -176,18 +181,13 @@ impl FailingDisk {
 
     /// The process is killed now. The writes that a failed sync lost may disappear with it.
     pub fn kill(&self) {
-        self.inner().life += 1;
+        self.inner().end_process();
     }
 
     /// Increases with each crash: handles that were opened at a lower value are invalid.
     #[must_use]
     pub fn life(&self) -> u64 {
         self.inner().life
-    }
-
-    /// The cache drops everything that is not on the disk, except pending writes.
-    pub fn evict(&self) {
-        self.inner().media.evict();
     }
 
     /// The disk is full from now on.
@@ -206,27 +206,23 @@ impl FailingDisk {
         self.inner().is_full
     }
 
-    /// Flips a bit in a sector with data, on the disk and in the cache. Returns its offset.
-    pub fn flip(&self, rng: &mut Rng) -> Option<usize> {
-        let mut inner = self.inner();
-        let used = inner.media.used_sectors();
-        if used.is_empty() {
-            return None;
-        }
-        let at = rng.pick(&used) * SECTOR_BYTES + rng.index(SECTOR_BYTES);
-        inner.media.flip(at, u8::try_from(rng.below(8)).expect("below 8"));
-        Some(at)
+    /// Flips a bit in a sector with data, on the disk and in the cache. Returns its file and offset.
+    pub fn flip(&self, rng: &mut Rng) -> Option<(String, usize)> {
+        self.inner().files.flip(rng)
     }
 
-    /// Flips one bit of one byte.
-    pub fn flip_at(&self, offset: usize, bit: u8) {
-        self.inner().media.flip(offset, bit);
-    }
-
-    /// The file after a power failure now, if no pending write survived.
+    /// The files after a power failure now, if nothing that is pending survived.
     #[must_use]
-    pub fn image(&self) -> Vec<u8> {
-        self.inner().media.durable().to_vec()
+    pub fn image(&self) -> Image {
+        self.inner().files.durable()
+    }
+
+    /// Whether a write to redb's header, in the first sector of its file, waits for a sync.
+    #[must_use]
+    pub fn is_header_pending(&self) -> bool {
+        let inner = self.inner();
+        let file = inner.files.find(FILE);
+        file.is_some_and(|id| inner.files.media(id).is_first_sector_pending())
     }
 
     /// The calls and faults so far.
@@ -236,50 +232,78 @@ impl FailingDisk {
     }
 }
 
+/// A call that runs, and what a fault must know of it.
+#[derive(Clone, Copy, Debug)]
+enum Running<'a> {
+    /// A call without an effect that a fault leaves in part.
+    Plain(Call),
+    Create(&'a str),
+    Remove(&'a str),
+    SyncDirectory,
+    Sync(FileId),
+    /// A write at an offset.
+    Write(FileId, usize, &'a [u8]),
+}
+
+impl Running<'_> {
+    fn call(&self) -> Call {
+        match self {
+            Running::Plain(call) => *call,
+            Running::Create(_) => Call::Create,
+            Running::Remove(_) => Call::Remove,
+            Running::SyncDirectory => Call::SyncDirectory,
+            Running::Sync(_) => Call::Sync,
+            Running::Write(..) => Call::Write,
+        }
+    }
+}
+
 impl Inner {
     fn power_loss(&mut self, keep: Keep) {
+        self.counts.loss += self.files.lose_power(keep, &mut self.rng);
+        self.end_process();
+    }
+
+    fn end_process(&mut self) {
         self.life += 1;
-        self.lose(keep);
-        self.media.evict();
+        self.files.end_process();
     }
 
-    fn lose(&mut self, keep: Keep) {
-        let loss = self.media.lose(keep, &mut self.rng);
-        self.counts.loss.lost += loss.lost;
-        self.counts.loss.torn += loss.torn;
-        self.counts.loss.kept += loss.kept;
+    /// Whether the process of a handle still runs.
+    fn alive(&self, life: u64) -> io::Result<()> {
+        if life == self.life { Ok(()) } else { Err(io::Error::other("the machine has lost power")) }
     }
 
-    /// Whether a call may proceed. Triggers the fault that is armed for it. `data` is the offset
-    /// and the bytes of a write.
-    fn begin(&mut self, life: u64, call: Call, data: Option<(usize, &[u8])>) -> io::Result<()> {
-        if life != self.life {
-            return Err(io::Error::other("the machine has lost power"));
-        }
-        let Some(fault) = self.due(call) else { return Ok(()) };
-        self.counts.fired.push((call, fault));
+    /// Whether a call may proceed. Triggers the fault that is armed for it.
+    fn begin(&mut self, life: u64, running: Running<'_>) -> io::Result<()> {
+        self.alive(life)?;
+        let Some(fault) = self.due(running.call()) else { return Ok(()) };
+        self.counts.fired.push((running.call(), fault));
         match fault {
             Fault::PowerLoss(keep) => {
                 // The call during which it occurs may have had its effect, completely or in part.
-                if let Some((offset, data)) = data {
-                    self.media.write(offset, data);
+                match running {
+                    Running::Write(id, offset, data) => {
+                        self.files.media_mut(id).write(offset, data)
+                    }
+                    _ => self.change_name(running),
                 }
                 self.power_loss(keep);
                 Err(io::Error::other("the power failed"))
             }
             Fault::Kill => {
-                self.write_part(data);
-                self.life += 1;
+                self.run_part(running);
+                self.end_process();
                 Err(io::Error::other("the process was killed"))
             }
             Fault::Fail { keep, evict } => {
-                self.write_part(data);
-                if call == Call::Sync {
-                    self.lose(keep);
-                    if evict {
-                        self.media.evict();
-                    }
-                }
+                self.run_part(running);
+                let loss = match running {
+                    Running::Sync(id) => self.files.lose(id, keep, evict, &mut self.rng),
+                    Running::SyncDirectory => self.files.lose_names(keep, evict, &mut self.rng),
+                    _ => Loss::default(),
+                };
+                self.counts.loss += loss;
                 Err(io::Error::other("input/output error"))
             }
             Fault::Full => {
@@ -289,14 +313,32 @@ impl Inner {
         }
     }
 
-    /// A failed write may have been done in part.
-    fn write_part(&mut self, data: Option<(usize, &[u8])>) {
-        let Some((offset, data)) = data else { return };
-        let sectors = self.rng.index(data.len() / SECTOR_BYTES + 1);
-        let part = (sectors * SECTOR_BYTES).min(data.len());
-        if part > 0 && offset + part <= self.media.len() {
-            self.serial += 1;
-            self.media.write(offset, &data[..part]);
+    /// A failed write may have been done in part, and a file may have been created or removed nevertheless.
+    fn run_part(&mut self, running: Running<'_>) {
+        match running {
+            Running::Write(id, offset, data) => {
+                let sectors = self.rng.index(data.len() / SECTOR_BYTES + 1);
+                let part = (sectors * SECTOR_BYTES).min(data.len());
+                let media = self.files.media_mut(id);
+                if part > 0 && offset + part <= media.len() {
+                    media.write(offset, &data[..part]);
+                }
+            }
+            Running::Create(_) | Running::Remove(_) if self.rng.chance(50) => {
+                self.change_name(running);
+            }
+            _ => {}
+        }
+    }
+
+    /// Creates or removes a file, if there is none of this name or one.
+    fn change_name(&mut self, running: Running<'_>) {
+        match running {
+            Running::Create(name) if self.files.find(name).is_none() => {
+                self.files.create(name);
+            }
+            Running::Remove(name) if self.files.find(name).is_some() => self.files.remove(name),
+            _ => {}
         }
     }
 
@@ -319,77 +361,5 @@ impl Inner {
 
     fn full() -> io::Error {
         io::Error::from(io::ErrorKind::StorageFull)
-    }
-
-    fn write(&mut self, life: u64, offset: usize, data: &[u8]) -> io::Result<()> {
-        self.begin(life, Call::Write, Some((offset, data)))?;
-        if self.is_full {
-            self.write_part(Some((offset, data)));
-            return Err(Inner::full());
-        }
-        self.serial += 1;
-        self.counts.writes += 1;
-        if offset < SECTOR_BYTES {
-            self.counts.header = self.serial;
-        }
-        self.media.write(offset, data);
-        Ok(())
-    }
-}
-
-/// The file as opened by one process.
-#[derive(Debug)]
-struct Handle {
-    disk: FailingDisk,
-    life: u64,
-}
-
-fn to_usize(n: u64) -> io::Result<usize> {
-    usize::try_from(n).map_err(|_too_far| io::Error::from(io::ErrorKind::InvalidInput))
-}
-
-impl StorageBackend for Handle {
-    fn len(&self) -> io::Result<u64> {
-        let inner = self.disk.inner();
-        if inner.life == self.life {
-            Ok(inner.media.len() as u64)
-        } else {
-            Err(io::Error::other("the machine has lost power"))
-        }
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut inner = self.disk.inner();
-        inner.begin(self.life, Call::Read, None)?;
-        let bytes = inner.media.read(to_usize(offset)?, out.len());
-        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        inner.counts.reads += 1;
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut inner = self.disk.inner();
-        inner.begin(self.life, Call::SetLen, None)?;
-        let len = to_usize(len)?;
-        if inner.is_full && len > inner.media.len() {
-            return Err(Inner::full());
-        }
-        inner.serial += 1;
-        inner.counts.set_lens += 1;
-        inner.media.set_len(len);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut inner = self.disk.inner();
-        inner.begin(self.life, Call::Sync, None)?;
-        inner.media.sync();
-        inner.counts.syncs += 1;
-        inner.counts.covered = inner.serial;
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.disk.inner().write(self.life, to_usize(offset)?, data)
     }
 }

@@ -46,6 +46,8 @@ events! {
     TornWrite,
     /// A crash lost a write.
     LostWrite,
+    /// A crash lost the name of a file that was created.
+    LostName,
     /// An unacknowledged write survived a crash.
     UnacknowledgedSurvived,
     /// An unacknowledged write was lost in a crash.
@@ -58,8 +60,12 @@ events! {
     WriteFailed,
     /// A change of the file's length failed.
     SetLenFailed,
-    /// Opening the file failed.
+    /// Opening a file failed.
     OpenFailed,
+    /// Creating a file failed.
+    CreateFailed,
+    /// A sync of the directory failed.
+    DirectorySyncFailed,
     /// A sync failed, and the store became read-only.
     SyncFailedReadOnly,
     /// A sync failed and silently dropped the writes that it should have covered.

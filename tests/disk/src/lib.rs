@@ -1,7 +1,7 @@
 //! The storage engine on a failing disk, compared with a model.
 //!
-//! [`disk::FailingDisk`] replaces a file: it loses and tears unsynced writes, and any call can
-//! fail. [`world::World`] runs random operations on a store on that disk, from a seed, and compares
+//! [`disk::FailingDisk`] replaces a directory: it loses and tears unsynced writes, loses files that were created
+//! and brings back files that were removed, and any call can fail. [`world::World`] runs random operations on a store on that disk, from a seed, and compares
 //! all results and contents of the store with [`model::State`]. [`exact::check`] compares the
 //! tables in both directions.
 //!

@@ -165,6 +165,7 @@ impl World {
         let counts = world.disk.counts();
         world.report.events.add(Event::TornWrite, counts.loss.torn as u64);
         world.report.events.add(Event::LostWrite, counts.loss.lost as u64);
+        world.report.events.add(Event::LostName, counts.loss.names as u64);
         world.report.faults = counts.fired.len() as u64 + world.report.events.get(Event::PowerLoss);
         // Dropping the remaining state must not trigger more faults.
         world.disk.disarm();

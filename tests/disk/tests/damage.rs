@@ -137,9 +137,11 @@ fn can_be_read_with_a_flipped_bit(len: usize) -> bool {
     store.close().unwrap();
     let mut image = disk.image();
     // Wherever the value is, or was before it was moved.
-    for at in 0..image.len() - 2 * mark.len() {
-        if image[at..].starts_with(&mark.repeat(2)) && !image[..at].ends_with(&mark) {
-            image[at + 3] ^= 1 << 5;
+    for file in image.values_mut() {
+        for at in 0..file.len() - 2 * mark.len() {
+            if file[at..].starts_with(&mark.repeat(2)) && !file[..at].ends_with(&mark) {
+                file[at + 3] ^= 1 << 5;
+            }
         }
     }
     let disk = FailingDisk::holding(image, Rng::new(1));

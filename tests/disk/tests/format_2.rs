@@ -13,7 +13,7 @@ use kv_core::{
     engine::{Batch, Engine, Order, Snapshot, Visibility, redb::RedbEngine},
 };
 use waypost_disk_tests::{
-    disk::{Armed, Call, FailingDisk, Fault, Keep},
+    disk::{Armed, Call, FailingDisk, Fault, Image, Keep},
     rng::Rng,
 };
 
@@ -86,7 +86,7 @@ fn write(store: &mut Committer<RedbEngine>) -> NamespaceId {
 }
 
 /// The file of a store of format 2, and the tables that it must get.
-fn image() -> (Vec<u8>, [Rows; 4]) {
+fn image() -> (Image, [Rows; 4]) {
     let disk = FailingDisk::new(Rng::new(1));
     let mut store = open(&disk).unwrap();
     write(&mut store);

@@ -13,7 +13,7 @@ use kv_core::{
     engine::{Engine, Order, Snapshot, Visibility, redb::RedbEngine},
 };
 use waypost_disk_tests::{
-    disk::{Armed, Call, FailingDisk, Fault, Keep},
+    disk::{Armed, Call, FailingDisk, Fault, Image, Keep},
     rng::Rng,
 };
 
@@ -46,7 +46,7 @@ fn open(disk: &FailingDisk, program: Program) -> Result<Committer<RedbEngine>, O
 }
 
 /// The file of a store of this program's format.
-fn image() -> Vec<u8> {
+fn image() -> Image {
     let disk = FailingDisk::new(Rng::new(1));
     let store = open(&disk, Program::default()).unwrap();
     let engine = Arc::clone(store.engine());
@@ -73,8 +73,8 @@ fn marks(store: &Committer<RedbEngine>) -> Vec<Vec<u8>> {
 }
 
 /// Migrates a copy with a fault armed, then checks what two programs find there.
-fn migrate_with(image: &[u8], armed: Armed, seed: u64) -> bool {
-    let disk = FailingDisk::holding(image.to_vec(), Rng::new(seed));
+fn migrate_with(image: &Image, armed: Armed, seed: u64) -> bool {
+    let disk = FailingDisk::holding(image.clone(), Rng::new(seed));
     disk.arm(armed);
     let has_failed = open(&disk, later()).is_err();
     disk.disarm();

@@ -15,10 +15,10 @@ use std::{
 
 use kv_core::{
     Attributes, Key, Metadata, NamespaceId, Operation, Options, Store, WriteError,
-    engine::disk::{OpenDisk, StorageBackend},
+    engine::disk::{Directory, DiskFile},
 };
 use waypost_disk_tests::{
-    disk::{Armed, Call, FailingDisk, Fault, Keep},
+    disk::{Armed, Call, FailingDisk, Fault, Image, Keep},
     rng::Rng,
 };
 
@@ -63,38 +63,71 @@ impl Wake for Latch {
     }
 }
 
+/// A file, or the directory, whose syncs a latch holds up.
 #[derive(Debug)]
-struct Latched {
-    disk: Arc<dyn StorageBackend>,
+struct Latched<T: ?Sized> {
+    inner: Arc<T>,
     latch: Arc<Latch>,
 }
 
-impl StorageBackend for Latched {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
+impl DiskFile for Latched<dyn DiskFile> {
+    fn size(&self) -> io::Result<u64> {
+        self.inner.size()
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.read(offset, out)
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read_at(offset, out)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.inner.write_at(offset, data)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.set_len(len)
+        self.inner.set_len(len)
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         self.latch.pass();
-        self.disk.sync_data()
+        self.inner.sync()
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.disk.write(offset, data)
+    fn forget_cached(&self) {
+        self.inner.forget_cached();
     }
 }
 
-fn latched(disk: &FailingDisk, latch: &Arc<Latch>) -> OpenDisk {
-    let (process, latch) = (disk.process(), Arc::clone(latch));
-    Box::new(move || Ok(Arc::new(Latched { disk: process()?, latch: Arc::clone(&latch) })))
+impl Latched<dyn Directory> {
+    fn latch(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(Latched { inner, latch: Arc::clone(&self.latch) })
+    }
+}
+
+impl Directory for Latched<dyn Directory> {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.latch(self.inner.open(name)?))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.latch(self.inner.create(name)?))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.latch.pass();
+        self.inner.sync()
+    }
+}
+
+fn latched(disk: &FailingDisk, latch: &Arc<Latch>) -> Arc<dyn Directory> {
+    Arc::new(Latched { inner: disk.process(), latch: Arc::clone(latch) })
 }
 
 fn namespace(store: &Store) -> NamespaceId {
@@ -159,7 +192,7 @@ fn every_acknowledged_write_is_covered_by_a_later_sync() {
     });
 }
 
-fn read_from(image: Vec<u8>, namespace: NamespaceId, key: &str) -> Option<Vec<u8>> {
+fn read_from(image: Image, namespace: NamespaceId, key: &str) -> Option<Vec<u8>> {
     let disk = FailingDisk::holding(image, Rng::new(0));
     let store = Options::new().open_disk(disk.process()).unwrap();
     let entry = store.get(namespace, key).unwrap();

@@ -55,7 +55,10 @@ enum Damage<'a> {
     Cut { at: Place },
 }
 
-/// The bytes of a store's file, and which pages are not empty.
+/// The name of redb's file.
+const FILE: &str = "waypost.redb";
+
+/// The bytes of redb's file, and which pages are not empty.
 struct Image {
     bytes: Vec<u8>,
     used: Vec<usize>,
@@ -63,7 +66,7 @@ struct Image {
 
 impl Image {
     fn of(disk: &Disk) -> Image {
-        let bytes = disk.image();
+        let bytes = disk.image().remove(FILE).expect("a store has it");
         let used = (0..bytes.len() / PAGE)
             .filter(|page| bytes[page * PAGE..][..PAGE].iter().any(|byte| *byte != 0))
             .collect();
@@ -202,7 +205,7 @@ impl World {
             _ => None,
         });
         bytes.truncate(ends.min().unwrap_or(usize::MAX));
-        Disk::holding(bytes)
+        Disk::holding([(FILE.to_owned(), bytes)].into())
     }
 
     fn values(&self, namespace: NamespaceId, key: &[u8]) -> &[Value] {

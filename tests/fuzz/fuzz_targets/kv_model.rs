@@ -2,10 +2,7 @@
 //! crashes too, and who follows the changes has the same in the end.
 #![no_main]
 
-use std::{
-    collections::BTreeMap,
-    sync::LazyLock,
-};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use arbitrary::Arbitrary;
 use kv_core::{
@@ -16,7 +13,7 @@ use kv_core::{
 };
 use libfuzzer_sys::fuzz_target;
 use waypost_fuzz::{
-    disk::Disk,
+    disk::{Disk, Image},
     store::{self, Store},
 };
 
@@ -134,7 +131,7 @@ struct World {
 }
 
 /// A store without any namespace.
-static NEW: LazyLock<Vec<u8>> = LazyLock::new(|| {
+static NEW: LazyLock<Image> = LazyLock::new(|| {
     let disk = Disk::default();
     drop(store::open(&disk).expect("a new store opens"));
     disk.image()

@@ -14,7 +14,7 @@ use kv_core::{
 };
 use libfuzzer_sys::fuzz_target;
 use waypost_fuzz::{
-    disk::Disk,
+    disk::{Disk, Image},
     number::Number,
     panics,
     row::{seal, seal_entry},
@@ -396,7 +396,9 @@ fn step(store: &mut Store, now_ms: u64, step: &Step<'_>) {
             drop(store::make(store, now_ms, Operation::Remote(remote)));
         }
         Step::Skip(said) => {
-            let Some(RemoteWrite { dot, hlc, namespace, key, .. }) = said.write(store) else { return };
+            let Some(RemoteWrite { dot, hlc, namespace, key, .. }) = said.write(store) else {
+                return;
+            };
             let skipped = SkippedWrite { dot, hlc, namespace, key };
             drop(store::make(store, now_ms, Operation::Remote(Remote::Skip(skipped))));
         }
@@ -409,7 +411,8 @@ fn step(store: &mut Store, now_ms: u64, step: &Step<'_>) {
         Step::Gc { stable, skew, rows } => {
             let stable = Hlc(stable.0);
             let rows = usize::from(*rows);
-            let limits = GcLimits { rows, bodies: rows, stable, expired_ms: None, collects_expired: true };
+            let limits =
+                GcLimits { rows, bodies: rows, stable, expired_ms: None, collects_expired: true };
             drop(store.collect_garbage(now_ms.saturating_sub(skew.0), &limits));
         }
         Step::Sync => drop(store.sync()),
@@ -455,7 +458,7 @@ fn put(store: &mut Store, now_ms: u64, name: &Name<'_>, value: &[u8], attributes
 }
 
 /// A store with the namespace `t`, made once.
-static FOUNDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+static FOUNDED: LazyLock<Image> = LazyLock::new(|| {
     let disk = Disk::default();
     let mut store = store::open(&disk).expect("a new store opens");
     store::create(&mut store, 1, "t").expect("a new store takes a namespace");

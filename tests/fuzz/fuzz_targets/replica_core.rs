@@ -18,7 +18,11 @@ use kv_core::{
 };
 use kv_replicate::{Config, Core, Event, Now, WIRE_VERSION, Work, replicator::Replicator};
 use libfuzzer_sys::fuzz_target;
-use waypost_fuzz::{disk::Disk, number::Number, store};
+use waypost_fuzz::{
+    disk::{Disk, Image},
+    number::Number,
+    store,
+};
 
 const CLUSTER: [u8; 16] = [5; 16];
 const OUR_BOOT: u64 = 1;
@@ -120,7 +124,7 @@ fn open_origins(store: &mut store::Store, peer: Peer) {
 
 /// A store of a cluster of three that has a few writes.
 fn prepared() -> Disk {
-    static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    static IMAGE: LazyLock<Image> = LazyLock::new(|| {
         let disk = Disk::default();
         let mut store = store::open(&disk).expect("a store is made");
         for id in [us(), Peer::One.id(), Peer::Other.id()] {

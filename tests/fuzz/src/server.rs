@@ -20,7 +20,10 @@ use waypost::{
     writes::Writes,
 };
 
-use crate::{disk::Disk, env::Still};
+use crate::{
+    disk::{Disk, Image},
+    env::Still,
+};
 
 /// The title of the only namespace.
 pub const NAMESPACE: &str = "ns";
@@ -33,7 +36,7 @@ fn store(disk: &Disk, process: u8) -> Store {
     options.open_disk(disk.open()).expect("an undamaged store opens")
 }
 
-static FOUNDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+static FOUNDED: LazyLock<Image> = LazyLock::new(|| {
     let disk = Disk::default();
     let store = store(&disk, 1);
     store.create_namespace(NAMESPACE).expect("the title is not taken");

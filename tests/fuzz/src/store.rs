@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kv_core::{
-    Account, Attributes, Change, Hlc, Key, MemberId, NamespaceId, OpenError, Operation, Outcome, RandomError,
-    Replication, Title, TurnOutcome, Upload, WriteError,
+    Account, Attributes, Change, Hlc, Key, MemberId, NamespaceId, OpenError, Operation, Outcome,
+    RandomError, Replication, Title, TurnOutcome, Upload, WriteError,
     commit::{Committer, Creation, GcLimits, GcStep},
     engine::{
         Engine as _,
@@ -270,5 +270,8 @@ pub fn create(store: &mut Store, now_ms: u64, title: &str) -> Result<NamespaceId
 /// As for any.
 pub fn collect_garbage(store: &mut Store, now_ms: u64, rows: usize) -> Result<GcStep, WriteError> {
     let stable = Hlc(store.committer().clock().0.saturating_add(1));
-    store.collect_garbage(now_ms, &GcLimits { rows, bodies: 2, stable, expired_ms: None, collects_expired: true })
+    store.collect_garbage(
+        now_ms,
+        &GcLimits { rows, bodies: 2, stable, expired_ms: None, collects_expired: true },
+    )
 }

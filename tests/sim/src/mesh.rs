@@ -17,7 +17,7 @@ use kv_core::{
     commit::{Committer, Creation, Program},
     derive_id,
     engine::{
-        disk::{OpenDisk, memory},
+        disk::{Directory, memory},
         redb::RedbEngine,
     },
     writer::{Output, Step},
@@ -152,7 +152,7 @@ impl Mesh {
     /// # Panics
     /// If one does not open.
     #[must_use]
-    pub fn on(settings: Settings, disks: Vec<OpenDisk>) -> Mesh {
+    pub fn on(settings: Settings, disks: Vec<Arc<dyn Directory>>) -> Mesh {
         let places: Vec<_> = disks
             .into_iter()
             .enumerate()
@@ -418,7 +418,7 @@ impl Place {
 }
 
 /// Opens a store. Only the first location's is whole from the start.
-fn open(settings: &Settings, at: usize, id: MemberId, disk: OpenDisk) -> Place {
+fn open(settings: &Settings, at: usize, id: MemberId, disk: Arc<dyn Directory>) -> Place {
     let seed = at as u64 ^ u64::from_be_bytes(*id.0.first_chunk().expect("an id has 16 bytes"));
     let mut ids = Rng::new(seed);
     let engine = RedbEngine::open(disk, settings.cache_bytes).expect("a good disk");

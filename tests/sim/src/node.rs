@@ -12,7 +12,10 @@ use kv_core::{
     engine::{CommitNo, redb::RedbEngine},
 };
 use kv_replicate::{Config, Core, MemberId, Now, Row, Work};
-use waypost_disk_tests::{disk::FailingDisk, rng::Rng};
+use waypost_disk_tests::{
+    disk::{FailingDisk, Image},
+    rng::Rng,
+};
 
 use crate::{
     later,
@@ -63,7 +66,7 @@ pub struct Node {
     /// It never comes back.
     pub is_gone: bool,
     /// An image of its disk, from some time ago.
-    pub image: Option<Vec<u8>>,
+    pub image: Option<Image>,
     /// The image is of the disk that an old one has replaced.
     pub is_swapped: bool,
     /// Its own writes on this disk that were acknowledged.
@@ -181,7 +184,6 @@ impl Node {
     /// If it did not open although nothing failed.
     pub fn start(&mut self, at: u64, plan: &Plan) -> Result<bool, String> {
         self.disk.kill();
-        self.disk.evict();
         self.disk.disarm();
         self.disk.make_room();
         let life = self.disk.life();

@@ -1,5 +1,7 @@
 //! The rows in a location's store, for tests that damage some.
 
+use std::sync::Arc;
+
 use kv_core::{
     Table,
     engine::{Engine as _, Order, Snapshot as _, Visibility, disk::DataDir, redb::RedbEngine},
@@ -16,7 +18,7 @@ impl Location {
     pub fn rows(&self, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
         assert!(!self.is_up(), "the location is up");
         let directory = DataDir::open(&self.home().data()).expect("the location is down");
-        let engine = RedbEngine::open(directory.disk(), 1 << 20).expect("the store opens");
+        let engine = RedbEngine::open(Arc::new(directory), 1 << 20).expect("the store opens");
         let snapshot = engine.snapshot(Visibility::Latest).expect("the store can be read");
         let (mut rows, all) =
             (Vec::new(), (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded));

@@ -9,21 +9,21 @@ use std::{
 use redb::Database;
 
 use super::{
-    file::{open_database, put_away, write_batch},
+    file::{open_database, open_or_create, put_away, write_batch},
     guard::{failed, guard},
     seal::{Seals, seal},
     snapshot::{RedbSnapshot, view},
 };
 use crate::engine::{
     api::{Batch, CommitNo, Engine, EngineError, Mode, Status, Visibility},
-    storage::OpenDisk,
+    storage::Directory,
     watched::{Failure, FirstFailure},
 };
 
 /// The engine over one redb file.
 pub struct RedbEngine {
-    /// Opens the file, again after a failure.
-    pub(super) open_disk: OpenDisk,
+    /// Has the file, which is reopened after a failure.
+    pub(super) directory: Arc<dyn Directory>,
     /// The size of redb's cache, in bytes.
     pub(super) cache_bytes: usize,
     /// The database, its disk and its mode.
@@ -70,12 +70,16 @@ impl State {
 }
 
 impl RedbEngine {
-    /// Opens the file, or creates it. `cache_bytes` bounds redb's cache.
+    /// Opens the file in a directory, or creates it. `cache_bytes` bounds redb's cache. The directory stays in
+    /// use until the engine is dropped.
     ///
     /// # Errors
     /// If the disk fails, or the file is not a store's.
-    pub fn open(open_disk: OpenDisk, cache_bytes: usize) -> Result<RedbEngine, EngineError> {
-        let disk = FirstFailure::new(open_disk()?);
+    pub fn open(
+        directory: Arc<dyn Directory>,
+        cache_bytes: usize,
+    ) -> Result<RedbEngine, EngineError> {
+        let disk = FirstFailure::new(open_or_create(&*directory)?);
         let (database, durable) = guard(|| open_database(&disk, cache_bytes))?;
         let state = State {
             latest: durable.commit(),
@@ -90,7 +94,7 @@ impl RedbEngine {
             durable: Some(durable),
         };
         let (state, seals) = (RwLock::new(state), Seals::default());
-        Ok(RedbEngine { open_disk, cache_bytes, state, seals })
+        Ok(RedbEngine { directory, cache_bytes, state, seals })
     }
 
     /// Locks the state, to read it.
@@ -203,7 +207,7 @@ impl Engine for RedbEngine {
     }
 
     fn bytes(&self) -> u64 {
-        self.read_state().disk.disk.len().unwrap_or(0)
+        self.read_state().disk.disk.size().unwrap_or(0)
     }
 
     fn maintain(&self, _budget: Duration) -> Result<bool, EngineError> {

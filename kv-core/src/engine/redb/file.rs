@@ -1,29 +1,56 @@
 //! redb's file: opening it, its tables, and writing a batch.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use redb::{Database, Durability, ReadableDatabase, TableHandle as _};
 
 use super::{
+    backend::Backend,
     guard::{failed, failed_read, guard},
-    header::{forget_unborn, refuse_foreign},
+    header::{forget_unborn, refuse_foreign, was_closed},
     names::{COMMIT_ROW, LATER, definition},
     snapshot::{RedbSnapshot, view},
 };
 use crate::engine::{
     api::{Batch, CommitNo, EngineError},
+    storage::{Directory, DiskFile, FILE},
     table::Table,
-    watched::{Backend, FirstFailure},
+    watched::FirstFailure,
 };
+
+/// Opens redb's file for a new process, or creates it. From then on its name survives a power failure.
+pub(super) fn open_or_create(directory: &dyn Directory) -> io::Result<Arc<dyn DiskFile>> {
+    let file = match directory.open(FILE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => directory.create(FILE)?,
+        opened => opened?,
+    };
+    // Also for a file that was there: the process that created it may have ended before this sync.
+    directory.sync()?;
+    Ok(as_on_disk(file))
+}
+
+/// Reopens redb's file after a failure. A file that is gone is an error: an empty one in its place would be a store
+/// without rows that takes writes.
+pub(super) fn reopen(directory: &dyn Directory) -> io::Result<Arc<dyn DiskFile>> {
+    directory.open(FILE).map(as_on_disk)
+}
+
+/// Returns a file that shows what the disk has, as far as a failed sync may have left that in doubt.
+fn as_on_disk(file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+    if !was_closed(&*file) {
+        file.forget_cached();
+    }
+    file
+}
 
 /// Opens or creates the database on a disk, with all its tables.
 pub(super) fn open_database(
     disk: &Arc<FirstFailure>,
     cache_bytes: usize,
 ) -> Result<(Database, RedbSnapshot), EngineError> {
+    forget_unborn(&**disk)?;
+    refuse_foreign(&**disk)?;
     let backend = Backend(Arc::clone(disk));
-    forget_unborn(&backend)?;
-    refuse_foreign(&backend)?;
     let database = Database::builder()
         .set_cache_size(cache_bytes)
         .create_with_backend(backend)
@@ -109,14 +136,17 @@ pub(super) fn write_batch(
 
 #[cfg(test)]
 mod tests {
-    use redb::{StorageBackend, TableDefinition, backends::InMemoryBackend};
+    use redb::TableDefinition;
 
     use super::*;
-    use crate::engine::redb::header::{PAGE_SIZE, PAGE_SIZE_OFFSET, was_closed};
+    use crate::engine::{
+        memory::memory,
+        redb::header::{PAGE_SIZE, PAGE_SIZE_OFFSET},
+    };
 
     #[test]
     fn a_file_shows_whether_it_was_closed() {
-        let disk: Arc<dyn StorageBackend> = Arc::new(InMemoryBackend::new());
+        let disk = disk_of(b"");
         assert!(!was_closed(&*disk), "it is empty");
         let opened = open_database(&FirstFailure::new(Arc::clone(&disk)), 0).unwrap();
         assert!(!was_closed(&*disk));
@@ -124,11 +154,10 @@ mod tests {
         assert!(was_closed(&*disk));
     }
 
-    fn disk_of(bytes: &[u8]) -> Arc<dyn StorageBackend> {
-        let disk = InMemoryBackend::new();
-        disk.set_len(bytes.len() as u64).unwrap();
-        disk.write(0, bytes).unwrap();
-        Arc::new(disk)
+    fn disk_of(bytes: &[u8]) -> Arc<dyn DiskFile> {
+        let file = memory().create(FILE).unwrap();
+        file.write_at(0, bytes).unwrap();
+        file
     }
 
     #[test]
@@ -145,8 +174,8 @@ mod tests {
             let EngineError::Corrupt(reason) = &refused else { panic!("{refused}") };
             assert!(reason.contains("another data directory"), "{reason}");
             let mut after = vec![0; bytes.len()];
-            disk.read(0, &mut after).unwrap();
-            assert_eq!((disk.len().unwrap(), &after[..]), (bytes.len() as u64, bytes));
+            disk.read_at(0, &mut after).unwrap();
+            assert_eq!((disk.size().unwrap(), &after[..]), (bytes.len() as u64, bytes));
         }
     }
 
@@ -183,7 +212,7 @@ mod tests {
     #[test]
     fn an_old_file_gets_younger_tables_and_a_file_that_lost_a_table_is_rejected() {
         for table in Table::ALL {
-            let disk: Arc<dyn StorageBackend> = Arc::new(InMemoryBackend::new());
+            let disk = disk_of(b"");
             let disk = FirstFailure::new(disk);
             drop(open_database(&disk, 0).unwrap());
             let database = Database::builder();

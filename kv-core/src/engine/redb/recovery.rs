@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::{
     engine::{RedbEngine, State},
-    file::{open_database, put_away},
+    file::{open_database, put_away, reopen},
     guard::{failed, guard},
     snapshot::view,
 };
 use crate::engine::{
     api::{EngineError, Mode},
     overlay::Overlay,
-    storage::StorageBackend,
-    watched::{Backend, Failure, FirstFailure},
+    storage::DiskFile,
+    watched::{Failure, FirstFailure},
 };
 
 /// How much free space a full disk must have before it takes writes again: enough that it is not full
@@ -52,10 +52,10 @@ impl RedbEngine {
         if let Some(reason) = &state.sync_failed {
             return Err(EngineError::ReadOnly(reason.clone()));
         }
-        let disk = FirstFailure::new((self.open_disk)()?);
+        let disk = FirstFailure::new(reopen(&*self.directory)?);
         let opened = guard(|| {
             if state.is_full {
-                find_room(&Backend(Arc::clone(&disk)))?;
+                find_room(&*disk)?;
             }
             let (database, _) = open_database(&disk, self.cache_bytes)?;
             // Shows that the disk takes writes before writers are admitted.
@@ -83,7 +83,7 @@ impl RedbEngine {
     }
 
     fn reopen_for_reading(&self, state: &mut State) -> Result<(), EngineError> {
-        let disk = FirstFailure::new(Arc::new(Overlay::new((self.open_disk)()?)?));
+        let disk = FirstFailure::new(Arc::new(Overlay::new(reopen(&*self.directory)?)?));
         let (database, durable) = guard(|| open_database(&disk, self.cache_bytes))?;
         state.latest = durable.commit();
         state.database = Some(database);
@@ -94,8 +94,8 @@ impl RedbEngine {
 
     /// Checks that a full disk has space again. The open database is not touched.
     pub(super) fn has_room(&self) -> Result<(), EngineError> {
-        let disk = FirstFailure::new((self.open_disk)()?);
-        let found = find_room(&Backend(Arc::clone(&disk)));
+        let disk = FirstFailure::new(reopen(&*self.directory)?);
+        let found = find_room(&*disk);
         if let Some(Failure::Sync(_)) = disk.failure() {
             self.write_state().note(disk.failure());
         }
@@ -105,13 +105,13 @@ impl RedbEngine {
 
 /// Checks that the disk has space: writes beyond the end of the file, and truncates it again. redb
 /// knows how long its part of the file is.
-fn find_room(disk: &dyn StorageBackend) -> Result<(), EngineError> {
+fn find_room(file: &dyn DiskFile) -> Result<(), EngineError> {
     let zeros = vec![0; ROOM_BYTES];
-    let len = disk.len()?;
-    let found = disk
+    let len = file.size()?;
+    let found = file
         .set_len(len + ROOM_BYTES as u64)
-        .and_then(|()| disk.write(len, &zeros))
-        .and_then(|()| disk.sync_data());
-    disk.set_len(len)?;
+        .and_then(|()| file.write_at(len, &zeros))
+        .and_then(|()| file.sync());
+    file.set_len(len)?;
     found.map_err(|_still_full| EngineError::Full)
 }

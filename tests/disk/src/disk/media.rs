@@ -1,5 +1,7 @@
-//! The bytes of a disk: those that a process reads, those that are durable, and the pending changes
+//! The bytes of a file: those that a process reads, those that are durable, and the pending changes
 //! between both.
+
+use std::ops::AddAssign;
 
 use crate::rng::Rng;
 
@@ -26,6 +28,8 @@ pub enum Keep {
     Writes(u64),
     /// Each sector of each write with this probability, in percent: writes are torn.
     Sectors(u64),
+    /// Of each file, and of the names, what one of the others keeps, at random.
+    Mixed,
 }
 
 impl Keep {
@@ -40,7 +44,17 @@ impl Keep {
             (3, Keep::Sectors(50)),
             (2, Keep::Sectors(95)),
             (1, Keep::Sectors(10)),
+            (4, Keep::Mixed),
         ])
+    }
+
+    /// The choice for one file, or for the names.
+    pub(super) fn for_one(self, rng: &mut Rng) -> Keep {
+        let mut keep = self;
+        while keep == Keep::Mixed {
+            keep = Keep::random(rng);
+        }
+        keep
     }
 }
 
@@ -53,6 +67,17 @@ pub struct Loss {
     pub torn: usize,
     /// The number of writes that survived completely.
     pub kept: usize,
+    /// The number of creations and removals of files that were lost.
+    pub names: usize,
+}
+
+impl AddAssign for Loss {
+    fn add_assign(&mut self, other: Loss) {
+        self.lost += other.lost;
+        self.torn += other.torn;
+        self.kept += other.kept;
+        self.names += other.names;
+    }
 }
 
 /// A file on a disk with a cache.
@@ -109,11 +134,14 @@ impl Media {
     /// Makes some pending changes durable. The others are lost but still visible to reads, as on
     /// Linux after a failed sync.
     pub(super) fn lose(&mut self, keep: Keep, rng: &mut Rng) -> Loss {
+        let keep = keep.for_one(rng);
         let pending = std::mem::take(&mut self.pending);
         let cut = match keep {
             Keep::Nothing => 0,
             Keep::All => pending.len(),
-            Keep::Prefix | Keep::Writes(_) | Keep::Sectors(_) => rng.index(pending.len() + 1),
+            Keep::Prefix | Keep::Writes(_) | Keep::Sectors(_) | Keep::Mixed => {
+                rng.index(pending.len() + 1)
+            }
         };
         let mut loss = Loss::default();
         for (i, change) in pending.iter().enumerate() {
@@ -129,7 +157,7 @@ impl Media {
             let pieces = sectors(*offset, bytes);
             let count = pieces.len();
             let whole = match keep {
-                Keep::Nothing | Keep::All | Keep::Prefix => Some(i < cut),
+                Keep::Nothing | Keep::All | Keep::Prefix | Keep::Mixed => Some(i < cut),
                 Keep::Writes(percent) => Some(rng.chance(percent)),
                 Keep::Sectors(_) => None,
             };
@@ -158,6 +186,13 @@ impl Media {
         for change in &self.pending {
             apply(&mut self.seen, change);
         }
+    }
+
+    /// Whether a write to the first sector waits for a sync.
+    pub(super) fn is_first_sector_pending(&self) -> bool {
+        self.pending
+            .iter()
+            .any(|change| matches!(change, Change::Write { offset, .. } if *offset < SECTOR_BYTES))
     }
 
     /// Flips one bit, on the disk and in the cache.
@@ -222,7 +257,7 @@ mod tests {
         media.write(0, b"two");
         assert_eq!(media.read(0, 3), Some(&b"two"[..]));
         let loss = media.lose(Keep::Nothing, &mut Rng::new(1));
-        assert_eq!(loss, Loss { lost: 1, torn: 0, kept: 0 });
+        assert_eq!(loss, Loss { lost: 1, ..Loss::default() });
         media.evict();
         assert_eq!(media.read(0, 3), Some(&b"one"[..]));
     }

@@ -180,10 +180,10 @@ impl World {
                 let history = self.history.as_ref().expect("a store was opened");
                 let is_write = history.now() > history.floor();
                 if is_write {
-                    let after = self.disk.counts();
-                    hold!(after.syncs > before.syncs, "acknowledged without a sync");
+                    let syncs = self.disk.counts().syncs;
+                    hold!(syncs > before.syncs, "acknowledged without a sync");
                     hold!(
-                        after.covered >= after.header,
+                        !self.disk.is_header_pending(),
                         "acknowledged before a sync that covers the header"
                     );
                 }

@@ -76,15 +76,14 @@ impl World {
         self.session = None;
         self.note_faults(Doing::Close);
         for attempt in 0..20 {
-            // The remains of the process before can't reach the file.
+            // The remains of the process before can't reach the files.
             self.disk.kill();
-            // Of what a failed sync left in doubt the new process sees what the disk has: a store
-            // that was not closed lets the system forget what it cached.
-            self.disk.evict();
             self.disk.disarm();
             if attempt > 5 {
                 self.disk.make_room();
-            } else if self.plan.fault_percent > 0 && self.rng.chance(25) {
+            } else if self.plan.fault_percent > 0
+                && self.rng.chance(if self.history.is_none() { 50 } else { 25 })
+            {
                 self.tempt_open();
             }
             if self.try_open()? {

@@ -88,7 +88,7 @@ impl World {
 
     /// Arms a fault for the next opening, with some probability.
     pub(super) fn tempt_open(&mut self) {
-        let fault = self.rng.weighted(&[(5, 0), (1, 1), (1, 2), (1, 3)]);
+        let fault = self.rng.weighted(&[(5, 0), (1, 1), (1, 2), (1, 3), (2, 4)]);
         let after = self.rng.below(40);
         let keep = Keep::random(&mut self.rng);
         let armed = match fault {
@@ -97,7 +97,13 @@ impl World {
             2 => {
                 Armed { on: Some(Call::Open), after: 0, fault: Fault::Fail { keep, evict: false } }
             }
-            _ => Armed { on: None, after, fault: Fault::Full },
+            3 => Armed { on: None, after, fault: Fault::Full },
+            _ => {
+                let call = *self.rng.pick(&[Call::Create, Call::SyncDirectory]);
+                let fail = Fault::Fail { keep, evict: self.rng.chance(50) };
+                let fault = *self.rng.pick(&[Fault::PowerLoss(keep), fail, fail]);
+                Armed { on: Some(call), after: 0, fault }
+            }
         };
         self.trace(|| format!("armed for the next opening: {armed:?}"));
         self.disk.arm(armed);

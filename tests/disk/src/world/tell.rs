@@ -53,7 +53,9 @@ impl World {
                 Fault::Fail { evict, .. } => {
                     is_recovering = true;
                     match call {
-                        Call::Open => Event::OpenFailed,
+                        Call::Open | Call::List => Event::OpenFailed,
+                        Call::Create | Call::Remove => Event::CreateFailed,
+                        Call::SyncDirectory => Event::DirectorySyncFailed,
                         Call::Read => Event::ReadFailed,
                         Call::Write => Event::WriteFailed,
                         Call::SetLen => Event::SetLenFailed,

@@ -190,7 +190,6 @@ impl Node {
     ) -> Result<bool, String> {
         let failed = |error: EngineError| error.to_string();
         self.disk.kill();
-        self.disk.evict();
         self.disk.disarm();
         self.disk.make_room();
         let engine = RedbEngine::open(self.disk.process(), 1 << 20).map_err(failed)?;
