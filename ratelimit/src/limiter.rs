@@ -172,7 +172,7 @@ impl<C: Clock> Limiter<C> {
     /// for _ in 0..2 {
     ///     assert!(tokens.peek("user:1").allowed);
     ///     // … the work, which takes 600 …
-    ///     let _ = tokens.record("user:1", 600);
+    ///     let _after = tokens.record("user:1", 600);
     /// }
     /// assert!(!tokens.peek("user:1").allowed);
     /// # Ok(())

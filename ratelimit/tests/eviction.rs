@@ -23,7 +23,7 @@ fn limit(algorithm: Algorithm, count: u32, period: Duration) -> Limit {
 /// Sends `cost` for each of many keys.
 fn fill(limiter: &Limiter<ManualClock>, name: &str, limit: Limit, keys: u32, cost: u32) {
     for key in 0..keys {
-        let _ = limiter.check(&Request::new(name, &key.to_le_bytes(), limit).cost(cost));
+        let _unread = limiter.check(&Request::new(name, &key.to_le_bytes(), limit).cost(cost));
     }
 }
 
@@ -72,14 +72,14 @@ fn guests_never_evict_others() {
             let odd = limit(algorithm, 1, Duration::from_millis(DAY.as_secs() * 1000 + ms));
             let odd = odd.guest(true);
             for key in 0..40_u32 {
-                let _ = limiter.check(&Request::new("n", &key.to_le_bytes(), odd));
+                let _unread = limiter.check(&Request::new("n", &key.to_le_bytes(), odd));
             }
         }
         assert!(limiter.stats().evictions > 0, "the flood filled its share");
         assert_eq!(lost(&limiter, "n", own), 0, "{algorithm}");
         // A limit that arrives afterwards still has a class, so it is saved.
         let late = limit(algorithm, 1, SECOND * 61);
-        let _ = limiter.check(&Request::new("late", "k", late));
+        let _unread = limiter.check(&Request::new("late", "k", late));
         let pieces: Vec<Vec<u8>> = limiter.save().collect();
         let builder = Limiter::builder().capacity(20_000).clock(ManualClock::at(START));
         let after = builder.clone().guests(true).restore(&pieces).expect("what was saved");

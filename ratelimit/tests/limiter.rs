@@ -36,7 +36,7 @@ fn a_refund_of_more_than_was_taken_frees_the_limit_and_no_more() {
     for algorithm in ALL {
         let (limiter, _clock) = limiter(8);
         let request = Request::new("n", "k", limit(algorithm, 10));
-        let _ = limiter.check(&request);
+        let _unread = limiter.check(&request);
         limiter.refund(&request.cost(5));
         assert_eq!(limiter.check(&request.cost(10)).remaining, 0, "{algorithm}");
         assert!(!limiter.check(&request).allowed, "{algorithm}");
@@ -48,7 +48,7 @@ fn a_reset_key_has_its_whole_limit_and_no_more() {
     for algorithm in ALL {
         let (limiter, _clock) = limiter(8);
         let request = Request::new("n", "k", limit(algorithm, 2));
-        let _ = limiter.check(&request.cost(2));
+        let _unread = limiter.check(&request.cost(2));
         limiter.reset(&request);
         assert!(limiter.check(&request.cost(2)).allowed, "{algorithm}");
         assert!(!limiter.check(&request).allowed, "{algorithm}");
@@ -69,7 +69,7 @@ fn a_limit_of_zero_denies_every_request_for_ever() {
 fn a_changed_limit_keeps_the_count() {
     for algorithm in [Algorithm::Sliding, Algorithm::Fixed] {
         let (limiter, _clock) = limiter(8);
-        let _ = limiter.check(&Request::new("n", "k", limit(algorithm, 10)).cost(8));
+        let _unread = limiter.check(&Request::new("n", "k", limit(algorithm, 10)).cost(8));
         let wider = limiter.check(&Request::new("n", "k", limit(algorithm, 20)));
         assert_eq!(wider.remaining, 11, "{algorithm}");
         assert!(
@@ -262,7 +262,7 @@ fn a_flood_of_random_keys_evicts_no_key_at_its_limit() {
                 assert!(limiter.check(&Request::new("n", &victim(key), limit).cost(count)).allowed);
             }
             for flood in 0..flood_keys() {
-                let _ = limiter.check(&Request::new("n", &flood.to_le_bytes(), limit));
+                let _unread = limiter.check(&Request::new("n", &flood.to_le_bytes(), limit));
             }
             // Requests the whole limit, so that a single counted request is enough for a denial.
             clock.advance(Duration::from_millis(100));
@@ -282,7 +282,7 @@ fn a_table_evicts_at_most_one_in_a_hundred_of_the_keys_of_its_capacity() {
     let (limiter, _clock) = limiter(100_000);
     let limit = limit(Algorithm::Sliding, 10);
     for key in 0..100_000_u32 {
-        let _ = limiter.check(&Request::new("n", &key.to_le_bytes(), limit));
+        let _unread = limiter.check(&Request::new("n", &key.to_le_bytes(), limit));
     }
     let stats = limiter.stats();
     assert!(stats.evictions <= 1000, "{stats:?}");
@@ -295,7 +295,7 @@ fn counters_survive_a_restart_into_a_table_of_another_size() {
         let (before, _clock) = limiter(4000);
         for algorithm in ALL {
             for key in 0..500_u32 {
-                let _ = before
+                let _unread = before
                     .check(&Request::new("n", &key.to_le_bytes(), limit(algorithm, 9)).cost(9));
             }
         }
@@ -335,7 +335,8 @@ fn a_restart_with_an_earlier_clock_begins_at_the_time_of_the_save() {
 fn damaged_saves_are_refused_and_never_panic() {
     let (before, _clock) = limiter(10_000);
     for key in 0..6000_u32 {
-        let _ = before.check(&Request::new("n", &key.to_le_bytes(), limit(Algorithm::Sliding, 9)));
+        let _unread =
+            before.check(&Request::new("n", &key.to_le_bytes(), limit(Algorithm::Sliding, 9)));
     }
     let pieces: Vec<Vec<u8>> = before.save().collect();
     assert!(pieces.len() > 1);
@@ -407,7 +408,7 @@ fn threads_that_record_lose_no_cost() {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..500 {
-                        let _ = limiter.record(&request);
+                        let _unread = limiter.record(&request);
                     }
                 });
             }

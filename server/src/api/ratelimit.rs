@@ -5,6 +5,11 @@
 //! | `POST /ratelimit` | the check in its body, how to respond in its query |
 //! | `GET /ratelimit?…` | both in its query: for proxies that check before they forward a request. It only counts: a `cost` of at least 1, no `peek`, `record` or `reset`, nothing of a limit beside its `name`, no parameter twice |
 //!
+//! In a GET, the key may also be in the headers of the request, because a proxy can put a client's text there
+//! without encoding it: `key_header=NAME` is the value of that header, or the empty key without it, and
+//! `trusted_proxies=N` is the address of the client in `X-Forwarded-For`, the Nth from the end, which the
+//! outermost of N proxies has seen. It is 400 if a header occurs twice, or there is no address.
+//!
 //! A check, as JSON or as a query:
 //!
 //! | field | meaning |
@@ -70,12 +75,14 @@ use crate::{
 
 mod check;
 mod error;
+mod key;
 pub mod query;
 mod reply;
 pub mod request;
 mod value;
 
 pub use error::Invalid;
+pub use key::KeySource;
 pub use request::MAX_KEY_BYTES;
 
 use check::{Checked, Outcome};
@@ -104,7 +111,9 @@ pub async fn serve(app: &App, grant: &Grant, request: Request<RequestBody>) -> R
             Err(error) => refuse(&error),
         },
         Method::GET | Method::HEAD => {
-            let outcome = query::parse(query).and_then(|(form, check)| {
+            let outcome = query::parse(query).and_then(|query| {
+                let form = query.form;
+                let check = query.check(request.headers())?;
                 Ok((form, check::run(rates, grant, request::Request::One(check))?))
             });
             let mut response = match outcome {

@@ -75,12 +75,12 @@ fuzz_target!(|input: &[u8]| {
     check_answer(status, &response, StatusCode::TOO_MANY_REQUESTS);
 
     let Ok(text) = str::from_utf8(input) else { return };
-    if let Ok((_, check)) = query::parse(text) {
-        check_lengths(&check);
+    if let Ok(query) = query::parse(text) {
+        check_lengths(&query.check);
     }
     if let Some((status, response)) = answer(Method::GET, &format!("/ratelimit?{text}"), b"") {
         let denied = query::parse(text.split('#').next().unwrap_or(text));
-        let denied = denied.map_or(StatusCode::OK, |(form, _)| form.denied);
+        let denied = denied.map_or(StatusCode::OK, |query| query.form.denied);
         check_answer(status, &response, denied);
     }
 });

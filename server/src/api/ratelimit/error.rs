@@ -50,7 +50,7 @@ pub enum Invalid {
     /// A parameter that does not exist.
     #[error(
         "unknown field {0:?}: a GET has name, or namespace, limit, period, algorithm and burst; key, \
-         cost; status, headers"
+         key_header or trusted_proxies, cost; status, headers"
     )]
     Unknown(String),
     /// A parameter that belongs in the body of a POST.
@@ -77,6 +77,12 @@ pub enum Invalid {
     /// Fields that exclude each other.
     #[error("{0}")]
     Conflict(&'static str),
+    /// A request without the header that has the key.
+    #[error(
+        "the request has no X-Forwarded-For with an address: let the proxy send one, or name the key by \
+        `key` or `key_header`"
+    )]
+    NoAddress,
     /// A limit that can't be.
     #[error(transparent)]
     Limit(#[from] DescribeError),
@@ -101,6 +107,13 @@ impl Invalid {
             Invalid::InBatch { source, .. } => source.status(),
             _ => StatusCode::BAD_REQUEST,
         }
+    }
+
+    /// Refuses a value of a parameter, of which at most 40 bytes are repeated.
+    pub(super) fn parameter(name: &str, value: &[u8], expected: &'static str) -> Invalid {
+        let value = &value[..value.len().min(40)];
+        let value = format!("{:?}", String::from_utf8_lossy(value));
+        Invalid::Parameter { field: name.to_owned(), value, expected }
     }
 
     /// Refuses a namespace or key that is too long.

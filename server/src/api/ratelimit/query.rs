@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 
 use super::{
     error::{Invalid, start},
+    key::KeySource,
     request::Check,
 };
 use crate::http::form;
@@ -24,6 +25,30 @@ impl Default for Form {
         Form { denied: StatusCode::OK, headers: false }
     }
 }
+
+/// A query of a GET.
+#[derive(Debug, PartialEq)]
+pub struct Query<'a> {
+    /// How to respond.
+    pub form: Form,
+    /// The check, perhaps without its key.
+    pub check: Check<'a>,
+    /// Where its key is, if that is not in the query.
+    pub source: Option<KeySource>,
+}
+
+impl<'a> Query<'a> {
+    /// The check, with its key.
+    pub(super) fn check(mut self, headers: &HeaderMap) -> Result<Check<'a>, Invalid> {
+        if let Some(source) = &self.source {
+            self.check.key = Some(source.key(headers)?);
+        }
+        Ok(self.check)
+    }
+}
+
+/// The error for two keys.
+const ONE_KEY: Invalid = Invalid::Conflict("use one of `key`, `key_header` and `trusted_proxies`");
 
 /// Reads the query of a POST, which selects only the form of the response.
 ///
@@ -52,16 +77,21 @@ pub fn form(query: &str) -> Result<Form, Invalid> {
 ///
 /// # Errors
 /// See [`Invalid`].
-pub fn parse(query: &str) -> Result<(Form, Check<'_>), Invalid> {
+pub fn parse(query: &str) -> Result<Query<'_>, Invalid> {
     let mut form = Form::default();
     let mut check = Check::default();
+    let mut source = None;
     let mut given: Vec<Cow<'_, str>> = Vec::new();
     for pair in pairs(query) {
         let (name, value) = pair?;
         if given.contains(&name) {
             return Err(Invalid::Twice(start(&name)));
         }
-        if !form.read(&name, &value)? {
+        if let Some(found) = KeySource::of(&name, &value)? {
+            if source.replace(found).is_some() {
+                return Err(ONE_KEY);
+            }
+        } else if !form.read(&name, &value)? {
             read(&mut check, &name, value)?;
         }
         given.push(name);
@@ -73,7 +103,8 @@ pub fn parse(query: &str) -> Result<(Form, Check<'_>), Invalid> {
         Some(own) if check.name.is_some() => {
             Err(Invalid::BelongsInBody(format!("`{own}` beside `name`")))
         }
-        _ => Ok((form, check)),
+        _ if source.is_some() && check.key.is_some() => Err(ONE_KEY),
+        _ => Ok(Query { form, check, source }),
     }
 }
 
@@ -87,14 +118,14 @@ impl Form {
                     b"403" => StatusCode::FORBIDDEN,
                     b"429" => StatusCode::TOO_MANY_REQUESTS,
                     b"503" => StatusCode::SERVICE_UNAVAILABLE,
-                    _ => return Err(wrong(name, value, "200, 403, 429 or 503")),
+                    _ => return Err(Invalid::parameter(name, value, "200, 403, 429 or 503")),
                 }
             }
             "headers" => {
                 self.headers = match value {
                     b"true" | b"1" => true,
                     b"false" | b"0" => false,
-                    _ => return Err(wrong(name, value, "true or false")),
+                    _ => return Err(Invalid::parameter(name, value, "true or false")),
                 }
             }
             _ => return Ok(false),
@@ -113,13 +144,20 @@ fn read<'a>(check: &mut Check<'a>, name: &str, value: Cow<'a, [u8]>) -> Result<(
         "period" => check.period = Some(text(name, value)?.parse()?),
         "algorithm" => {
             let parsed = str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
-            let parsed = parsed.ok_or_else(|| wrong(name, &value, "one of sliding, fixed, gcra"));
+            let parsed = parsed
+                .ok_or_else(|| Invalid::parameter(name, &value, "one of sliding, fixed, gcra"));
             check.algorithm = Some(parsed?);
         }
         "burst" => check.burst = Some(number(name, &value)?),
         "cost" => match number(name, &value)? {
             cost @ 1.. => check.cost = Some(cost),
-            _ => return Err(wrong(name, &value, "at least 1 in a GET; others go in a POST")),
+            _ => {
+                return Err(Invalid::parameter(
+                    name,
+                    &value,
+                    "at least 1 in a GET; others go in a POST",
+                ));
+            }
         },
         "peek" | "record" | "reset" => {
             return Err(Invalid::BelongsInBody(format!("a GET only counts: `{name}`")));
@@ -153,14 +191,7 @@ fn bounded<'a>(name: &str, value: Cow<'a, [u8]>) -> Result<Cow<'a, [u8]>, Invali
 /// A number in the range of its type.
 fn number<T: std::str::FromStr>(name: &str, value: &[u8]) -> Result<T, Invalid> {
     let parsed = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-    parsed.ok_or_else(|| wrong(name, value, "a whole number in range"))
-}
-
-/// The error for a value; at most 40 bytes of the value are repeated.
-fn wrong(name: &str, value: &[u8], expected: &'static str) -> Invalid {
-    let value = &value[..value.len().min(40)];
-    let value = format!("{:?}", String::from_utf8_lossy(value));
-    Invalid::Parameter { field: name.to_owned(), value, expected }
+    parsed.ok_or_else(|| Invalid::parameter(name, value, "a whole number in range"))
 }
 
 #[cfg(test)]
@@ -170,18 +201,18 @@ mod tests {
 
     #[test]
     fn the_query_of_a_get_is_a_check_and_how_to_respond() {
-        let (form, check) = parse(
+        let Query { form, check, .. } = parse(
             "namespace=login&key=a%20b%2Bc+d&status=403&headers=true&period=10s&limit=5&cost=2",
         )
         .unwrap();
         assert_eq!(form, Form { denied: StatusCode::FORBIDDEN, headers: true });
         assert_eq!(check.namespace.as_deref(), Some(&b"login"[..]));
-        assert_eq!(parse("name=login&key=a").unwrap().1.name.as_deref(), Some("login"));
+        assert_eq!(parse("name=login&key=a").unwrap().check.name.as_deref(), Some("login"));
         assert_eq!(check.key.as_deref(), Some(&b"a b+c d"[..]));
         assert_eq!((check.limit, check.cost), (Some(5), Some(2)));
-        let (form, check) = parse("").unwrap();
-        assert_eq!((form, check), (Form::default(), Check::default()));
-        assert_eq!(parse("key=%ff%00").unwrap().1.key.as_deref(), Some(&b"\xff\0"[..]));
+        let (form, check) = (Form::default(), Check::default());
+        assert_eq!(parse("").unwrap(), Query { form, check, source: None });
+        assert_eq!(parse("key=%ff%00").unwrap().check.key.as_deref(), Some(&b"\xff\0"[..]));
     }
 
     #[test]
@@ -197,7 +228,11 @@ mod tests {
         let long = format!("key={}", "x".repeat(MAX_KEY_BYTES + 1));
         for (query, expected) in [
             ("kye=a", "unknown field \"kye\": a GET has name, or namespace, limit"),
-            ("kye=a", "key, cost; status, headers"),
+            ("kye=a", "key, key_header or trusted_proxies, cost; status, headers"),
+            ("key=a&key_header=b", "use one of `key`, `key_header` and `trusted_proxies`"),
+            ("trusted_proxies=1&key=a", "use one of `key`, `key_header` and `trusted_proxies`"),
+            ("trusted_proxies=1&key_header=a", "use one of `key`, `key_header`"),
+            ("trusted_proxies=1&trusted_proxies=2", "`trusted_proxies` is given more than once"),
             ("status=404", "`status` is \"404\": use 200, 403, 429 or 503"),
             ("headers=yes", "`headers` is \"yes\": use true or false"),
             ("limit=-1", "`limit` is \"-1\": use a whole number in range"),
