@@ -138,6 +138,8 @@ fn serve_with(serve: Serve) -> Result<(), RunError> {
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // A failed write would be reported on stderr as well, which panics if that is closed.
+        .log_internal_errors(false)
         .init();
     let runtime = threads::runtime(config.settings.serving_threads())?;
     let result = runtime.block_on(serve::run(config, sources));
