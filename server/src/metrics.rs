@@ -8,6 +8,8 @@ use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 mod alarms;
 mod cluster;
 mod connections;
+#[cfg(test)]
+mod deployed;
 mod lacking;
 mod limits;
 mod registry;
