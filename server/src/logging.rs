@@ -57,6 +57,8 @@ pub fn start(filter: EnvFilter) {
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // A failed write would be reported on stderr as well, which panics if that is closed.
+        .log_internal_errors(false)
         .fmt_fields(debug_fn(write_field).delimited(" "))
         .init();
 }

@@ -9,6 +9,8 @@ mod access;
 mod alarms;
 mod cluster;
 mod connections;
+#[cfg(test)]
+mod deployed;
 mod lacking;
 mod limits;
 mod registry;

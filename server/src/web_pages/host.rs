@@ -9,6 +9,10 @@ use std::{
 /// The longest name of a host, in bytes, as in DNS.
 const MAX_NAME_BYTES: usize = 253;
 
+/// Other names of loopback addresses in the `/etc/hosts` of common systems. No program needs them, and browsers do not mark
+/// requests to them with `Sec-Fetch-Site`, as they do for `localhost`.
+const ALIASES: [&str; 4] = ["ip6-localhost", "ip6-loopback", "localhost4", "localhost6"];
+
 /// A host, and its port if one is written: the value of `Host`, or the authority of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Host<'a> {
@@ -94,7 +98,8 @@ impl Name<'_> {
             }
             Name::Text(name) => {
                 let has_escaped_dot = || name.to_ascii_lowercase().contains("%2e");
-                (name.contains('.') && !is_localhost(name)) || has_escaped_dot()
+                let is_alias = || ALIASES.iter().any(|alias| alias.eq_ignore_ascii_case(name));
+                (name.contains('.') && !is_localhost(name)) || has_escaped_dot() || is_alias()
             }
         }
     }
@@ -229,6 +234,9 @@ mod tests {
             ("0.0.0.0:8420", true),
             ("[::]:8420", true),
             ("[::ffff:127.0.0.1]", true),
+            ("ip6-loopback:8420", true),
+            ("IP6-localhost", true),
+            ("localhost6", true),
             ("evil.example", true),
             ("EVIL.EXAMPLE:8420", true),
             ("evil.example.", true),

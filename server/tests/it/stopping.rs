@@ -91,6 +91,32 @@ fn under_nohup_a_hangup_is_ignored() {
 }
 
 #[test]
+fn a_server_whose_log_nobody_can_read_goes_on() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let listen = format!("unix:{}", path.display());
+    let data = directory.path().join("data");
+    let mut command = crate::process::waypost(["serve", "--listen", &listen, "--data"]);
+    let mut child = command.arg(data).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    let mut connect = || {
+        for _ in 0..3000 {
+            if let Ok(stream) = UnixStream::connect(&path) {
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                return Peer::new(stream);
+            }
+            assert!(child.try_wait().unwrap().is_none(), "the server has ended");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("the server does not listen");
+    };
+    assert_eq!(connect().request(LIVE).status, 200);
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn the_log_shows_the_number_of_draining_connections() {
     for count in [0, 1, 2] {
         let server = Server::start(&[]);
