@@ -187,10 +187,11 @@ impl Server {
         }
     }
 
-    /// Waits for a permit, then for a connection.
+    /// Waits for a connection, then for a permit: a listener to which nobody connects must not hold one. So each listener
+    /// has at most one connection that waits outside of the system's queue.
     async fn next(&self, listener: &Listener) -> std::io::Result<(Socket, Permit)> {
-        let permit = self.admission.admit().await.map_err(std::io::Error::other)?;
-        Ok((listener.accept().await?, permit))
+        let socket = listener.accept().await?;
+        Ok((socket, self.admission.admit().await.map_err(std::io::Error::other)?))
     }
 
     /// Serves a connection in a task of its own.

@@ -18,6 +18,7 @@ use rustls::{
 use tempfile::TempDir;
 
 use crate::{
+    cluster::eventually,
     http::Peer,
     process::{PATIENCE, Server, run, waypost},
 };
@@ -151,10 +152,7 @@ fn a_certificate_that_changes_is_used_and_drops_no_connection() {
         let mut tls = connect(&server, &new, None, &[]);
         tls.conn.complete_io(&mut tls.sock).is_ok() && !tls.conn.is_handshaking()
     };
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while !is_new() {
-        assert!(std::time::Instant::now() < deadline, "the new certificate is never used");
-    }
+    eventually("the new certificate is used", is_new);
     assert_eq!(open.request(ALIVE).status, 200);
 }
 
@@ -228,4 +226,29 @@ fn a_listener_serves_its_apis_and_says_which_others_it_does_not() {
     // A runtime takes 404 for a key without a value.
     let runtime = "GET /binding/t/k HTTP/1.1\r\nHost: a\r\nCF-KV-FLPROD-405: x\r\n\r\n";
     assert_eq!(admin.request(runtime).status, 400);
+}
+
+#[test]
+fn listeners_share_the_connections_and_an_idle_one_takes_none() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("waypost.toml");
+    let socket = directory.path().join("s.sock");
+    let text = format!(
+        "max-connections = 1\n[[listener]]\nlisten = \"127.0.0.1:0\"\n[[listener]]\nlisten = \"unix:{}\"\n",
+        socket.display()
+    );
+    fs::write(&file, text).expect("a file");
+    let mut command = waypost(["serve", "--config"]);
+    command.arg(&file);
+    let server = Server::start_with(command, directory, &[]);
+    let close = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for _ in 0..3 {
+        let mut one = server.connect();
+        assert_eq!(one.request(close).status, 200);
+        assert_eq!(one.rest(), "");
+        let mut other =
+            std::os::unix::net::UnixStream::connect(&socket).map(Peer::new).expect("open");
+        assert_eq!(other.request(close).status, 200);
+        assert_eq!(other.rest(), "");
+    }
 }
