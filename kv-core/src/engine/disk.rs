@@ -11,6 +11,8 @@ use std::{
     sync::Arc,
 };
 
+use rustix::fs::OFlags;
+
 pub use super::storage::{OpenDisk, StorageBackend, memory};
 use super::{redb::was_closed, storage::FILE};
 
@@ -183,7 +185,8 @@ fn open_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     if owner.is_some() {
-        options.custom_flags(i32::from_ne_bytes(rustix::fs::OFlags::NOFOLLOW.bits().to_ne_bytes()));
+        let follow_no_link = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
+        options.custom_flags(follow_no_link);
     }
     let file = match options.create_new(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
