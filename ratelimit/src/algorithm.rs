@@ -26,7 +26,7 @@ pub(crate) struct Verdict {
     pub(crate) payload: Option<u64>,
     /// The cost that is still free, after the request was counted or denied.
     pub(crate) remaining: u32,
-    /// Milliseconds until the whole limit is free.
+    /// Milliseconds until the window ends, or, with GCRA, until the whole limit is free.
     pub(crate) reset_ms: u64,
     /// Milliseconds until the same request would be allowed; `None` if it never will be.
     pub(crate) retry_ms: Option<u64>,

@@ -8,9 +8,14 @@ use std::time::Duration;
 /// |---|---|---|---|
 /// | `limit` | the count | the count | the burst |
 /// | `remaining` | the cost that would be allowed now | the same | the same |
-/// | `reset_after` | until both windows that count have passed | until the window ends | until the bucket is empty |
+/// | `reset_after` | until the current window ends | the same | until the bucket is empty |
 ///
 /// All times are rounded up to whole milliseconds. They hold as long as no other request arrives.
+///
+/// `reset_after` is at most the period, or `retry_after` if that is longer; with GCRA it is longer if the burst is above
+/// the count. `retry_after` is exact. With the fixed window it is at most the period, and with GCRA for a cost up to the
+/// count. With the sliding window it is at most the period and cost / count of a period: what was counted in the current
+/// window is counted less and less in the next one.
 #[must_use = "a request that is not `allowed` must not proceed"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -20,7 +25,8 @@ pub struct Decision {
     pub limit: u32,
     /// The cost that would be allowed right after this request.
     pub remaining: u32,
-    /// The time until `remaining` equals `limit` again; zero if it does now.
+    /// The time until the current window ends, or with GCRA until `remaining` equals `limit` again; zero if nothing is
+    /// counted. After a denial it is at least `retry_after`.
     pub reset_after: Duration,
     /// The time after which the same call would be allowed. Zero if it was allowed, also by a peek; `None`
     /// if it will never be allowed, because its cost is above the limit. Of

@@ -31,7 +31,7 @@ pub fn policy(name: &str, limit: &Limit) -> String {
 }
 
 /// Returns the value of `RateLimit`: `"login";r=50;t=30`, the cost that remains and the seconds until the
-/// whole limit is free.
+/// window ends ([`Decision::reset_after`]).
 ///
 /// After a denial, `t` is the time until the request would be allowed, so that `Retry-After` is never
 /// before `t`.

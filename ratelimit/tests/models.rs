@@ -107,7 +107,7 @@ fn agrees(algorithm: Algorithm) {
             }
             remaining_is_what_fits(&model, now, &decision, seed);
             retry_is_the_soonest(&model, now, cost, &decision, seed);
-            reset_is_when_all_is_free(&model, now, &decision, seed);
+            reset_is_when_the_window_ends_or_all_is_free(&model, now, &decision, seed);
         }
         the_bound_holds(&model, seed);
     }
@@ -158,7 +158,7 @@ fn agrees_while_the_clock_steps(algorithm: Algorithm) {
             }
             remaining_is_what_fits(&model, latest, &decision, seed);
             retry_is_the_soonest(&model, latest, cost, &decision, seed);
-            reset_is_when_all_is_free(&model, latest, &decision, seed);
+            reset_is_when_the_window_ends_or_all_is_free(&model, latest, &decision, seed);
         }
         the_bound_holds(&model, seed);
     }
@@ -281,8 +281,22 @@ fn retry_is_the_soonest(model: &Model, now: u64, cost: u32, decision: &Decision,
     }
 }
 
-fn reset_is_when_all_is_free(model: &Model, now: u64, decision: &Decision, seed: u64) {
+fn reset_is_when_the_window_ends_or_all_is_free(
+    model: &Model,
+    now: u64,
+    decision: &Decision,
+    seed: u64,
+) {
     let wait = u64::try_from(decision.reset_after.as_millis()).expect("a short wait");
+    if model.limit.algorithm() == Algorithm::Sliding && wait > 0 {
+        let period = model.limit.period_ms();
+        let retry = decision.retry_after.map_or(0, |retry| retry.as_millis());
+        let end = u128::from(period - now % period);
+        // Of a batch, it is that of the counter without the batch.
+        let wait = u128::from(wait);
+        assert!(wait == end || wait == end.max(retry), "seed {seed}: {decision:?}");
+        return;
+    }
     assert!(model.would_allow(now + wait, model.limit.burst()), "seed {seed}: {decision:?}");
 }
 

@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn the_text_of_a_server_does_not_act_on_the_terminal() {
         let mut out = Escaped::new(Vec::new());
-        writeln!(out, "{}  {}", "\u{1b}[2J", "a\u{202e}b\r").expect("a vector takes all");
+        let (id, title) = ("\u{1b}[2J", "a\u{202e}b\r");
+        writeln!(out, "{id}  {title}").expect("a vector takes all");
         out.write_all("last \u{e9}\nno end".as_bytes()).expect("a vector takes all");
         let expected = "\\u{1b}[2J  a\\u{202e}b\\r\nlast \u{e9}\nno end";
         assert_eq!(str::from_utf8(&out.0), Ok(expected));

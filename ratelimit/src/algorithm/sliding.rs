@@ -76,17 +76,14 @@ impl Sliding {
         if allowed {
             windows.current += cost;
         }
-        let reset_ms = match (windows.current, windows.previous) {
-            (0, 0) => 0,
-            (0, _) => left,
-            _ => left + period,
-        };
+        let reset_ms = if windows.current | windows.previous == 0 { 0 } else { left };
         if allowed {
             let remaining = (max - used - cost) as u32;
             Verdict { payload: Some(windows.pack()), remaining, reset_ms, retry_ms: Some(0) }
         } else {
             let retry_ms = max.checked_sub(cost).map(|room| until(windows, elapsed, period, room));
             let remaining = max.saturating_sub(used) as u32;
+            let reset_ms = reset_ms.max(retry_ms.unwrap_or(0));
             Verdict { payload: None, remaining, reset_ms, retry_ms }
         }
     }

@@ -34,7 +34,7 @@
 //! | `success` | whether the request is allowed. A denied request is not counted. Of a record: whether the counter is within its limit |
 //! | `limit` | how much cost there can be at most |
 //! | `remaining` | how much more would be allowed now |
-//! | `reset` | in how many seconds the whole limit is free again, if nothing else is counted |
+//! | `reset` | in how many seconds the window ends, at most the period; with `gcra`, the whole limit is free again; after a denial at least `retry_after` |
 //! | `retry_after` | of a denial: in how many seconds the same request would be allowed, if nothing else is counted; absent if it never will, because its cost is above the limit. Of a record: in how many seconds the counter is within its limit again |
 //! | `shadowed` | `true` if the limit is in shadow mode and would have denied the request |
 //!

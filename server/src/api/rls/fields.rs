@@ -81,8 +81,7 @@ fn field(name: &str, value: String) -> HeaderValue {
     HeaderValue { key: name.to_owned(), value }
 }
 
-/// The seconds until the same request would be allowed, if it was denied; else until the whole limit is
-/// free again.
+/// The seconds until the same request would be allowed, if it was denied; else until the window ends.
 pub(super) fn reset_seconds(decision: &Decision) -> u64 {
     headers::retry_after(decision).unwrap_or_else(|| headers::seconds(decision.reset_after))
 }
