@@ -16,9 +16,10 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
-    api::binding::{Target, json, metadata},
+    api::binding::{Target, metadata},
     app::App,
     http::{Body, RequestBody},
+    kv::text,
     router::Router,
 };
 use waypost_fuzz::server::{NAMESPACE, app, router};
@@ -338,7 +339,7 @@ impl World {
                 assert_eq!(value["metadata"], expected);
                 value = value["value"].take();
             }
-            let text = json::decode(bytes);
+            let text = text::decode(bytes);
             let expected = if is_json {
                 serde_json::from_str(&text).expect("the text parsed before")
             } else {

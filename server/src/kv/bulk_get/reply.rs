@@ -6,8 +6,8 @@ use bytes::Bytes;
 use kv_core::{Body as Value, BodyReader, Entry, Metadata, ReadError};
 
 use super::super::{
-    json::{self, Decoder},
     metadata,
+    text::{self, Decoder},
 };
 use crate::http::{
     Body,
@@ -62,7 +62,10 @@ impl Reply {
     }
 
     /// The reply as a body: in memory if it is short, else in pieces.
-    pub(super) fn into_body(mut self) -> Result<Body, ReadError> {
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn into_body(mut self) -> Result<Body, ReadError> {
         self.fill()?;
         if self.is_done {
             return Ok(Body::full(self.out));
@@ -90,7 +93,7 @@ impl Reply {
         };
         self.out.push(if self.is_first { b'{' } else { b',' });
         self.is_first = false;
-        json::push_string(&mut self.out, &key);
+        text::push_string(&mut self.out, &key);
         self.out.push(b':');
         let Some(Entry { body, metadata, .. }) = entry else {
             self.out.extend_from_slice(b"null");
@@ -130,11 +133,11 @@ impl Reply {
         if self.shape.with_metadata {
             match metadata {
                 None => self.out.extend_from_slice(b"null"),
-                Some(text) if metadata::is_json(text) => {
-                    self.out.extend_from_slice(text.as_bytes())
+                Some(json) if metadata::is_json(json) => {
+                    self.out.extend_from_slice(json.as_bytes())
                 }
                 // An embedded writer stored text that is not JSON. It must not break the whole reply.
-                Some(text) => json::push_string(&mut self.out, text),
+                Some(other) => text::push_string(&mut self.out, other),
             }
             self.out.push(b'}');
         }
@@ -153,9 +156,9 @@ impl Reply {
 
 /// Appends the text of a value.
 fn sink(out: &mut Vec<u8>, is_json: bool) -> impl FnMut(&str) {
-    move |text| match is_json {
-        true => out.extend_from_slice(text.as_bytes()),
-        false => json::push_escaped(out, text),
+    move |part| match is_json {
+        true => out.extend_from_slice(part.as_bytes()),
+        false => text::push_escaped(out, part),
     }
 }
 
