@@ -6,4 +6,5 @@ pub mod doctor;
 pub mod namespaces;
 pub mod ops;
 pub mod ratelimit;
+pub mod rest;
 pub mod rls;

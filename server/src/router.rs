@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 use crate::{
     api::{
         binding::{self, target::Target},
-        cluster, doctor, namespaces, ops, ratelimit,
+        cluster, doctor, namespaces, ops, ratelimit, rest,
         rls::{self, Rls},
     },
     app::App,
@@ -86,6 +86,9 @@ impl Router {
             let segment = rest.split('/').next().unwrap_or(rest);
             let end = BINDING.len() + segment.len();
             return (Api::Binding, self.by_path(request, end).await);
+        }
+        if rest::is_here(request.uri().path()) {
+            return (Api::Rest, rest::serve(&self.app, request).await);
         }
         if request.uri().path() == ratelimit::PATH {
             return (Api::Ratelimit, ratelimit::serve(&self.app, request).await);
@@ -177,5 +180,5 @@ const NO_NAMESPACE: &str = "the path names no namespace: use /binding/NAMESPACE/
 
 /// The response to a path that no API has.
 const NO_API: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \
-    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; the cluster at /v1/cluster; rate limits at /ratelimit; \
+    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; Cloudflare's API v4 at /client/v4; the cluster at /v1/cluster; rate limits at /ratelimit; \
     see also /healthz, /readyz, /metrics";

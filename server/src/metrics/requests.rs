@@ -12,6 +12,8 @@ use super::registry::{counters, register, times};
 pub enum Api {
     /// workerd's KV protocol.
     Binding,
+    /// Cloudflare's API v4 for Workers KV.
+    Rest,
     /// Rate limits over HTTP.
     Ratelimit,
     /// Rate limits for Envoy.
@@ -37,6 +39,7 @@ impl Api {
     pub const fn label(self) -> &'static str {
         match self {
             Api::Binding => "binding",
+            Api::Rest => "rest",
             Api::Ratelimit => "ratelimit",
             Api::Rls => "rls",
             Api::Namespaces => "namespaces",

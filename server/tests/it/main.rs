@@ -10,6 +10,7 @@ mod pipelining;
 mod process;
 mod refused;
 mod requests;
+mod rest;
 mod rls;
 mod settings;
 mod stopping;
