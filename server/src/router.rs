@@ -16,7 +16,8 @@ use tower::ServiceExt as _;
 use crate::{
     api::{
         binding::{self, target::Target},
-        cluster, doctor, namespaces, ops, ratelimit, rest,
+        cluster, doctor, namespaces, ops, ratelimit,
+        rest::{self, Rest},
         rls::{self, Rls},
     },
     app::App,
@@ -40,6 +41,8 @@ pub struct Router {
     app: Arc<App>,
     /// Envoy's limits.
     rls: Arc<Rls>,
+    /// The state of the REST API.
+    rest: Rest,
     /// The APIs with fixed paths.
     fixed: axum::Router,
 }
@@ -58,7 +61,7 @@ impl Router {
             })
             .fallback(async |uri: Uri| nothing(&uri, StatusCode::NOT_FOUND, NO_API.into()))
             .with_state(Arc::clone(&app));
-        Router { app, rls: Arc::new(rls), fixed }
+        Router { app, rls: Arc::new(rls), rest: Rest::default(), fixed }
     }
 
     /// The state that all APIs share.
@@ -88,7 +91,7 @@ impl Router {
             return (Api::Binding, self.by_path(request, end).await);
         }
         if rest::is_here(request.uri().path()) {
-            return (Api::Rest, rest::serve(&self.app, request).await);
+            return (Api::Rest, rest::serve(&self.app, &self.rest, request).await);
         }
         if request.uri().path() == ratelimit::PATH {
             return (Api::Ratelimit, ratelimit::serve(&self.app, request).await);

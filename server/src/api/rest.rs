@@ -5,6 +5,12 @@
 //! |---|---|---|
 //! | list namespaces | `GET N?page=…&per_page=…&order=…&direction=…` | namespaces |
 //! | create, show, rename, drop one | `POST N`, `GET`, `PUT`, `DELETE N/{id}` | namespace; null |
+//! | list keys | `GET N/{id}/keys?prefix=…&limit=…&cursor=…` | names, expirations, metadata |
+//! | get, put, delete a value | `GET`, `PUT`, `DELETE N/{id}/values/{key}` | the bytes; null |
+//! | get metadata | `GET N/{id}/metadata/{key}` | JSON |
+//! | bulk put | `PUT N/{id}/bulk` | how many, and the keys that failed |
+//! | bulk delete | `POST N/{id}/bulk/delete`, `DELETE N/{id}/bulk` | the same |
+//! | bulk get | `POST N/{id}/bulk/get` | values by key |
 //! | account and user | `GET /accounts`, `/accounts/local`, `/memberships`, `/user`, `…/tokens/verify` | objects |
 //!
 //! Every response except a value is an [`envelope`]. A [`Failure`] has a number on which clients act. [`Route`] finds
@@ -15,6 +21,7 @@ use std::sync::Arc;
 use http::{Method, Request, Response, request::Parts};
 
 use crate::{
+    admission::Admission,
     app::App,
     http::{Body, RequestBody, incoming::Incoming},
     kv::query::Query,
@@ -22,18 +29,23 @@ use crate::{
 
 mod accounts;
 mod auth;
+mod blocking;
+pub mod bulk;
 mod envelope;
 pub mod failure;
+pub mod keys;
+mod limits;
+pub mod multipart;
 mod namespaces;
 pub mod numbers;
 pub mod route;
+mod values;
+
+use blocking::blocking;
+use limits::MAX_DISCARDED_BYTES;
 
 pub use failure::Failure;
 pub use route::Route;
-
-/// How much of a body is read in all before it is refused: the longest of a bulk write. A client that writes its
-/// whole body before it reads the response would not see it otherwise.
-const MAX_DISCARDED_BYTES: u64 = 100 << 20;
 
 /// Whether a path belongs to this API.
 #[must_use]
@@ -41,11 +53,24 @@ pub fn is_here(path: &str) -> bool {
     path.strip_prefix(route::BASE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// The state of this API.
+#[derive(Debug)]
+pub struct Rest {
+    /// Bounds the bulk writes at a time.
+    bulk: Admission,
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Rest { bulk: bulk::admission() }
+    }
+}
+
 /// Responds to a request, and reads the rest of its body before a refusal.
-pub async fn serve(app: &Arc<App>, request: Request<RequestBody>) -> Response<Body> {
+pub async fn serve(app: &Arc<App>, rest: &Rest, request: Request<RequestBody>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let mut body = Incoming::new(body, &parts.headers);
-    match respond(app, &parts, &mut body).await {
+    match respond(app, rest, &parts, &mut body).await {
         Ok(response) => response,
         Err(failure) => {
             let close = failure.close || !body.discard(MAX_DISCARDED_BYTES).await;
@@ -57,6 +82,7 @@ pub async fn serve(app: &Arc<App>, request: Request<RequestBody>) -> Response<Bo
 /// Performs a call.
 async fn respond(
     app: &Arc<App>,
+    rest: &Rest,
     parts: &Parts,
     body: &mut Incoming,
 ) -> Result<Response<Body>, Failure> {
@@ -82,6 +108,25 @@ async fn respond(
         (Route::Namespace(id), &Method::PUT) => namespaces::rename(app, id, body).await,
         (Route::Namespace(id), &Method::DELETE) => namespaces::remove(app, id).await,
         (Route::Namespace(id), _) => namespaces::show(app, id),
-        _ => Err(Failure::no_route(path)),
+        (Route::Keys(id), _) => list_keys(app, id, query).await,
+        (Route::Value(id, key), &Method::PUT) => values::put(app, parts, (id, key), body).await,
+        (Route::Value(id, key), &Method::DELETE) => values::delete(app, (id, key), body).await,
+        (Route::Value(id, key), method) => values::get(app, method, (id, key)),
+        (Route::Metadata(id, key), _) => values::metadata(app, (id, key)),
+        (Route::Bulk(id), &Method::PUT) => {
+            bulk::write(app, &rest.bulk, (id, bulk::Kind::Put), body).await
+        }
+        (Route::Bulk(id) | Route::BulkDelete(id), _) => {
+            bulk::write(app, &rest.bulk, (id, bulk::Kind::Delete), body).await
+        }
+        (Route::BulkGet(id), _) => bulk::get(app, id, body).await,
     }
+}
+
+/// Responds to a list of keys.
+async fn list_keys(app: &Arc<App>, id: &str, query: Query<'_>) -> Result<Response<Body>, Failure> {
+    let namespace = namespaces::find(&app.store, id, "list keys")?;
+    let request = keys::Request::parse(query)?;
+    let metrics = Arc::clone(&app.metrics);
+    blocking(app, move |store| keys::respond(store, &metrics, namespace, request)).await
 }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use kv_core::{
-    NewBody, Operation, Outcome, WriteError,
+    NewBody, Operation, Outcome, Upload, WriteError,
     limits::{CHUNK_BYTES, MAX_VALUE_BYTES},
 };
 
@@ -25,27 +25,66 @@ pub async fn receive(
     if let Some(declared) = body.declared().filter(|length| *length > MAX_VALUE_BYTES) {
         return Err(Invalid::value_too_long(declared).into());
     }
-    let mut upload = app.store.upload();
-    let mut stage = Stage { writes: &app.writes, in_progress: None };
-    while let Some(bytes) = stage.while_next(body).await? {
+    let mut receiver = Receiver::new(app);
+    while let Some(bytes) = receiver.stage.while_next(body).await? {
         if body.read() > MAX_VALUE_BYTES {
             // The staged chunks can be freed while the rest arrives, which is read to be counted.
-            drop((upload, stage));
+            drop(receiver);
             body.discard(max_discarded).await;
             return Err(Invalid::value_too_long(body.read()).into());
         }
+        receiver.push(&bytes).await?;
+    }
+    receiver.finish().await
+}
+
+/// Receives a value piece by piece. About two chunks are in memory.
+pub struct Receiver<'a> {
+    /// Makes chunks of the pieces.
+    upload: Upload,
+    /// Writes the chunks.
+    stage: Stage<'a>,
+    /// How many bytes there are so far.
+    length: u64,
+}
+
+impl<'a> Receiver<'a> {
+    /// A value without bytes.
+    #[must_use]
+    pub fn new(app: &'a App) -> Receiver<'a> {
+        let stage = Stage { writes: &app.writes, in_progress: None };
+        Receiver { upload: app.store.upload(), stage, length: 0 }
+    }
+
+    /// Takes the next bytes of the value.
+    ///
+    /// # Errors
+    /// If the value is too long, or a chunk can't be written.
+    pub async fn push(&mut self, bytes: &[u8]) -> Result<(), KvError> {
+        self.length += bytes.len() as u64;
+        if self.length > MAX_VALUE_BYTES {
+            return Err(Invalid::value_too_long(self.length).into());
+        }
         for piece in bytes.chunks(CHUNK_BYTES) {
-            for operation in upload.push(piece)? {
-                stage.submit(operation).await?;
+            for operation in self.upload.push(piece)? {
+                self.stage.submit(operation).await?;
             }
         }
+        Ok(())
     }
-    let (last, value) = upload.finish();
-    if let Some(operation) = last {
-        stage.submit(operation).await?;
+
+    /// Writes the rest, and returns the value ready to be put.
+    ///
+    /// # Errors
+    /// If a chunk can't be written.
+    pub async fn finish(mut self) -> Result<NewBody, KvError> {
+        let (last, value) = self.upload.finish();
+        if let Some(operation) = last {
+            self.stage.submit(operation).await?;
+        }
+        self.stage.settle().await?;
+        Ok(value)
     }
-    stage.settle().await?;
-    Ok(value)
 }
 
 /// The write of a chunk that is under way.

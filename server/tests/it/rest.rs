@@ -9,7 +9,9 @@ use crate::{
     process::Server,
 };
 
+mod bulk;
 mod namespaces;
+mod values;
 
 /// The path of the namespaces.
 const N: &str = "/accounts/local/storage/kv/namespaces";

@@ -251,6 +251,13 @@ impl From<KvError> for Failure {
     }
 }
 
+/// The failure of a call whose task panicked.
+pub(super) fn panicked(error: &tokio::task::JoinError) -> Failure {
+    tracing::error!(%error, "a call panicked");
+    let message = "The server failed to answer; its log says why.";
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, code::UNAVAILABLE, message)
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;

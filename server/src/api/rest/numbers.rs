@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::failure::{Failure, code};
-use crate::kv::query::Query;
+use crate::kv::{invalid::shown, query::Query};
 
 /// A number without its fraction, if that is zero.
 #[must_use]
@@ -16,18 +16,21 @@ pub fn whole(text: Cow<'_, str>) -> Cow<'_, str> {
     text
 }
 
-/// The number of this name in a query, from `least` to `most`, else the default.
+/// The number of this name in a query, from `least` to `most`, else the default. `code` is that of a failure.
 fn number(
     query: Query<'_>,
     name: &str,
+    code: u32,
     (least, default, most): (usize, usize, usize),
-) -> Result<usize, String> {
+) -> Result<usize, Failure> {
     let Some(text) = query.text(name).filter(|text| !text.is_empty()) else { return Ok(default) };
     let text = whole(text);
     let number = (!text.starts_with('+')).then(|| text.parse::<usize>().ok()).flatten();
-    number
-        .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| crate::kv::invalid::shown(&text).into_owned())
+    number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
+        let text = shown(&text);
+        let message = format!("invalid {name} '{text}': use an integer from {least} to {most}");
+        Failure::invalid(code, message)
+    })
 }
 
 /// The page of a list by numbers.
@@ -45,14 +48,8 @@ impl Pages {
     /// # Errors
     /// If one is not a number from 1, or `per_page` is more than 1000.
     pub fn of(query: Query<'_>) -> Result<Pages, Failure> {
-        let page = number(query, "page", (1, 1, usize::MAX)).map_err(|text| {
-            let message = format!("malformed page '{text}': use an integer of at least 1");
-            Failure::invalid(code::PAGE, message)
-        })?;
-        let per_page = number(query, "per_page", (1, 20, 1000)).map_err(|text| {
-            let message = format!("malformed per_page '{text}': use an integer from 1 to 1000");
-            Failure::invalid(code::PER_PAGE, message)
-        })?;
+        let page = number(query, "page", code::PAGE, (1, 1, usize::MAX))?;
+        let per_page = number(query, "per_page", code::PER_PAGE, (1, 20, 1000))?;
         Ok(Pages { page, per_page })
     }
 
@@ -68,10 +65,7 @@ impl Pages {
 /// # Errors
 /// If it is not a number from 10 to 1000.
 pub fn limit(query: Query<'_>) -> Result<usize, Failure> {
-    number(query, "limit", (10, 1000, 1000)).map_err(|text| {
-        let message = format!("invalid limit '{text}': use an integer from 10 to 1000");
-        Failure::invalid(code::LIMIT, message)
-    })
+    number(query, "limit", code::LIMIT, (10, 1000, 1000))
 }
 
 #[cfg(test)]
