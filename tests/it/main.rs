@@ -10,6 +10,7 @@ mod malformed;
 mod memory;
 mod nginx;
 mod operators;
+mod rest;
 mod workers;
 
 use std::path::Path;
