@@ -64,6 +64,7 @@ enum Path<'a> {
     Key(&'a str),
     Raw(&'a str),
     Namespaces(&'a str),
+    Rest(&'a str),
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -165,6 +166,9 @@ impl Call<'_> {
             Path::Namespaces("") => ("/v1/namespaces".into(), false),
             Path::Namespaces(name) => {
                 (format!("/v1/namespaces/{}", encoded(name.as_bytes())), false)
+            }
+            Path::Rest(rest) => {
+                (format!("/client/v4/accounts/local/storage/kv/namespaces{rest}"), false)
             }
         };
         let mark = if is_encoded { "urlencoded=true&" } else { "" };
