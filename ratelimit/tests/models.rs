@@ -387,7 +387,7 @@ fn records_count_whatever_the_limit(algorithm: Algorithm) {
                 let decision = limiter.record(&request.cost(cost));
                 assert_eq!(decision.allowed, model.would_allow(now, 0), "{context}");
                 retry_is_the_soonest(&model, now, 0, &decision, seed);
-                reset_is_when_all_is_free(&model, now, &decision, seed);
+                reset_is_when_the_window_ends_or_all_is_free(&model, now, &decision, seed);
             } else {
                 let cost = random.below(3);
                 let expected = model.would_allow(now, cost);
@@ -397,7 +397,7 @@ fn records_count_whatever_the_limit(algorithm: Algorithm) {
                     model.allowed_requests.push((now, cost));
                 }
                 retry_is_the_soonest(&model, now, cost, &decision, seed);
-                reset_is_when_all_is_free(&model, now, &decision, seed);
+                reset_is_when_the_window_ends_or_all_is_free(&model, now, &decision, seed);
             }
         }
     }

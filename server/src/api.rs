@@ -6,5 +6,6 @@ pub mod doctor;
 pub mod namespaces;
 pub mod ops;
 pub mod ratelimit;
+pub mod rest;
 pub mod rls;
 pub mod tokens;

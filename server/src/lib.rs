@@ -13,6 +13,7 @@
 //! | [`web_pages`] | which requests a web page made a browser send |
 //! | [`api`] | one module per protocol: what a request means, and the response |
 //! | [`http`] | what the APIs share of HTTP: bodies, JSON, forms, replies, streams |
+//! | [`kv`] | what the APIs of keys and values share: keys, cursors, expirations, uploads, bulk gets |
 //! | [`app`] | the state that all APIs share: the store, the way to it, the rate limits, the metrics |
 //! | [`writes`], [`admission`] | how many writes, long bodies and connections there are at a time |
 //! | [`rate_limits`] | the table of counters, and the limits that have a name |
@@ -42,6 +43,7 @@ pub mod demo;
 pub mod doctor;
 pub mod drain;
 pub mod http;
+pub mod kv;
 pub mod logging;
 pub mod membership;
 pub mod metrics;

@@ -21,6 +21,7 @@ use crate::{
     api::{
         binding::{self, target::Target},
         cluster, doctor, namespaces, ops, ratelimit,
+        rest::{self, Rest},
         rls::{self, Rls},
         tokens,
     },
@@ -53,6 +54,8 @@ pub struct Router {
     rls: ArcSwap<Rls>,
     /// Refuses what web pages make a browser send.
     web_pages: ArcSwap<WebPages>,
+    /// The state of the REST API.
+    rest: Rest,
     /// The APIs with fixed paths.
     fixed: axum::Router,
 }
@@ -76,6 +79,7 @@ impl Router {
             app,
             rls: ArcSwap::from_pointee(rls),
             web_pages: ArcSwap::from_pointee(web_pages),
+            rest: Rest::default(),
             fixed,
         }
     }
@@ -133,6 +137,7 @@ impl Router {
             return (api, finish(request, refusal).await);
         }
         let response = match api {
+            Api::Rest => rest::serve(&self.app, &self.rest, &grant, request).await,
             Api::Ratelimit => ratelimit::serve(&self.app, &grant, request).await,
             Api::Rls => rls::serve(&self.app, &self.rls.load_full(), &grant, request).await,
             Api::None => nothing(request.uri(), StatusCode::NOT_FOUND, NO_API.into()),
@@ -280,6 +285,7 @@ fn api_of(request: &Request<RequestBody>) -> Api {
 fn api_of_path(path: &str) -> Api {
     match path {
         _ if path.starts_with(BINDING) => Api::Binding,
+        _ if rest::is_here(path) => Api::Rest,
         ratelimit::PATH => Api::Ratelimit,
         _ if rls::is_here(path) => Api::Rls,
         "/healthz" | "/readyz" | "/metrics" => Api::Ops,
@@ -302,5 +308,5 @@ const NO_NAMESPACE: &str = "the path names no namespace: use /binding/NAMESPACE/
 
 /// The response to a path that no API has.
 const NO_API: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \
-    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; the cluster at /v1/cluster; rate limits at /ratelimit; tokens at /v1/tokens; \
+    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; Cloudflare's API v4 at /client/v4; the cluster at /v1/cluster; rate limits at /ratelimit; tokens at /v1/tokens; \
     see also /healthz, /readyz, /metrics";

@@ -52,17 +52,28 @@ impl Writes {
     /// [`WriteError::QueueFull`] if the write was not admitted in time, [`WriteError::ReadOnly`] while
     /// the location joins its cluster, and every error of the store.
     pub async fn submit(&self, operation: Operation) -> Result<Outcome, WriteError> {
+        self.enqueue(operation).await?.await
+    }
+
+    /// Queues a write, and returns once it has its place. Writes that one task queues one after another are performed
+    /// in that order.
+    ///
+    /// # Errors
+    /// [`WriteError::QueueFull`] if the write was not admitted in time, [`WriteError::ReadOnly`] while
+    /// the location joins its cluster, and if the store takes no writes.
+    pub async fn enqueue(&self, operation: Operation) -> Result<Queued, WriteError> {
         if let Some(membership) = &self.membership {
             membership.check_write()?;
         }
         let permit = self.admission.admit().await.map_err(|_refused| WriteError::QueueFull)?;
         let ticket = self.store.submit(operation)?;
-        Queued { ticket: Some((ticket.into_future(), permit)) }.await
+        Ok(Queued { ticket: Some((ticket.into_future(), permit)) })
     }
 }
 
-/// A write in the store's queue, with its permit.
-struct Queued {
+/// A write in the store's queue, with its permit: a future of its outcome.
+#[must_use]
+pub struct Queued {
     /// The write in the store's queue, and its permit until the answer; none once it has been
     /// returned.
     ticket: Option<(TicketFuture, Permit)>,

@@ -11,6 +11,7 @@ mod memory;
 mod nginx;
 mod operators;
 mod proxies;
+mod rest;
 mod workers;
 
 use std::path::Path;

@@ -86,14 +86,46 @@ impl Clients {
     /// If it does not run and `WAYPOST_REQUIRE_CLIENTS` is set.
     #[must_use]
     pub fn miniflare_5(&self) -> Option<Miniflare> {
+        let node = self.own_node().unwrap_or_else(|| "node".into());
+        self.miniflare("miniflare-5", node, "22.12")
+    }
+
+    /// The Node.js from npm, if there is one for this system.
+    fn own_node(&self) -> Option<PathBuf> {
         let system = match (env::consts::OS, env::consts::ARCH) {
             ("linux", "x86_64") => "linux-x64",
             ("linux", "aarch64") => "linux-arm64",
             _ => "none",
         };
         let own = self.directory.join(format!("node_modules/node-22-{system}/bin/node"));
-        let node = if own.exists() { own } else { "node".into() };
-        self.miniflare("miniflare-5", node, "22.12")
+        own.exists().then_some(own)
+    }
+
+    /// A command that runs a script of `tests/clients` with the packages, on the newer Node.js if
+    /// there is one.
+    #[must_use]
+    pub fn node_22(&self) -> Command {
+        let mut command = Command::new(self.own_node().unwrap_or_else(|| "node".into()));
+        command.current_dir(&self.directory);
+        command
+    }
+
+    /// Whether wrangler runs: it needs Node 22.12. Announces once if it does not.
+    ///
+    /// # Panics
+    /// If it does not run and `WAYPOST_REQUIRE_CLIENTS` is set.
+    #[must_use]
+    pub fn has_wrangler(&self) -> bool {
+        let run = run(self.wrangler().arg("--version"));
+        or_skip("wrangler, which needs Node 22.12", run).is_some()
+    }
+
+    /// A command that runs wrangler.
+    #[must_use]
+    pub fn wrangler(&self) -> Command {
+        let mut command = self.node_22();
+        command.arg(self.directory.join("node_modules/wrangler/bin/wrangler.js"));
+        command
     }
 
     fn miniflare(&self, package: &'static str, node: PathBuf, needs: &str) -> Option<Miniflare> {
@@ -148,6 +180,35 @@ pub fn nginx() -> Option<&'static str> {
     or_skip("nginx", found.ok_or_else(|| why.into()))
 }
 
+/// Returns the directory with Cloudflare's SDK for Python, and installs it below `parent` unless it is
+/// there. Returns none, and announces it once, if it can't be installed.
+///
+/// # Panics
+/// If it can't be installed and `WAYPOST_REQUIRE_CLIENTS` is set.
+pub fn python_sdk(parent: &Path) -> Option<PathBuf> {
+    or_skip("Cloudflare's SDK for Python", install_python_sdk(parent))
+}
+
+/// Installs Cloudflare's SDK for Python.
+fn install_python_sdk(parent: &Path) -> Result<PathBuf, String> {
+    let text = |error: std::io::Error| error.to_string();
+    fs::create_dir_all(parent).map_err(text)?;
+    // Another test run of the same build may install it at the same time.
+    let guard = File::create(parent.join("python-sdk.lock")).map_err(text)?;
+    guard.lock().map_err(text)?;
+    let (requirements, directory) = (file("rest.txt"), parent.join("python-sdk"));
+    let wanted = fs::read(&requirements).map_err(text)?;
+    let stamp = directory.join("installed.txt");
+    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(directory);
+    }
+    announce("installing Cloudflare's SDK from PyPI, once…");
+    let arguments = ["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"];
+    run(Command::new("python3").args(arguments).arg(&directory).arg("-r").arg(&requirements))?;
+    fs::write(&stamp, wanted).map_err(text)?;
+    Ok(directory)
+}
+
 /// Returns the client. If it is missing, announces once that its tests are skipped, and returns none.
 ///
 /// # Panics
@@ -186,7 +247,7 @@ fn install(parent: &Path) -> Result<Clients, String> {
     if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(Clients { directory });
     }
-    announce("installing workerd and miniflare from npm, once…");
+    announce("installing workerd, miniflare and clients of Cloudflare's API from npm, once…");
     fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
     for name in ["package.json", "package-lock.json"] {
         fs::copy(file(name), directory.join(name)).map_err(|error| error.to_string())?;

@@ -129,7 +129,7 @@ async fn call_until(end: Instant, channel: Channel, first: u64, keys: u64) -> Re
 /// A request for a key, as Envoy's action for a header makes it.
 fn hit(n: u64) -> Result<RateLimitRequest, Failure> {
     let value = str::from_utf8(&data::key(n))?.to_owned();
-    let entry = Entry { key: "user".into(), value };
+    let entry = Entry { key: "user".into(), value: value.into() };
     let descriptor = RateLimitDescriptor { entries: vec![entry], ..Default::default() };
     Ok(RateLimitRequest { domain: "bench".into(), descriptors: vec![descriptor], hits_addend: 0 })
 }

@@ -51,6 +51,7 @@ impl ApiName {
     pub const fn of(api: Api) -> Option<ApiName> {
         match api {
             Api::Binding => Some(ApiName::Binding),
+            Api::Rest => Some(ApiName::Kv),
             Api::Ratelimit => Some(ApiName::Ratelimit),
             Api::Rls => Some(ApiName::Rls),
             Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens => Some(ApiName::Admin),

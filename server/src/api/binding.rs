@@ -12,8 +12,9 @@
 //! The namespace is not part of the protocol: the router has it from a header, or from the path before
 //! ([`Target`]). Of a refusal, a Worker sees the status and the reason phrase ([`Refusal`]).
 //!
-//! The modules that only convert bytes to meaning and back ([`target`], [`options`], [`parameters`], [`metadata`],
-//! [`cursor`], [`list`], [`bulk`], [`json`], [`proxied`]) are functions of their arguments alone.
+//! The modules that only convert bytes to meaning and back ([`target`], [`options`], [`parameters`],
+//! [`metadata`], [`list`], [`proxied`]) are functions of their arguments alone. What a key, an expiration or a value may be is in
+//! [`crate::kv`].
 
 use std::sync::Arc;
 
@@ -23,14 +24,12 @@ use kv_core::{Key, NamespaceId, Operation, Store, WriteError, limits::MAX_VALUE_
 
 use crate::{
     app::App,
-    http::{Body, RequestBody, incoming::Incoming},
+    http::{Body, RequestBody, incoming::Incoming, reply},
+    kv::bulk_get,
 };
 
-pub mod bulk;
 mod call;
-pub mod cursor;
 mod get;
-pub mod json;
 pub mod list;
 pub mod metadata;
 pub mod options;
@@ -207,9 +206,13 @@ async fn bulk_get(
     namespace: NamespaceId,
     body: &mut Incoming,
 ) -> Result<Response<Body>, Refusal> {
-    let body = body.whole(bulk::MAX_REQUEST_BYTES, Some(&app.long_bodies)).await?;
-    let request = bulk::Request::parse(&body)?;
-    blocking(app, move |store| bulk::respond(store, namespace, request)).await
+    let body = body.whole(bulk_get::MAX_REQUEST_BYTES, Some(&app.long_bodies)).await?;
+    let request = bulk_get::Request::parse(&body)?;
+    let answer = move |store: &Store| {
+        let reply = bulk_get::answer(store, namespace, request)?.into_body()?;
+        Ok(reply::with_type(http::StatusCode::OK, reply::JSON, reply))
+    };
+    blocking(app, answer).await
 }
 
 /// Runs what may read much of the disk on a thread that serves no connections.

@@ -12,6 +12,8 @@ use super::registry::{counter, counters, register, times};
 pub enum Api {
     /// workerd's KV protocol.
     Binding,
+    /// Cloudflare's API v4 for Workers KV.
+    Rest,
     /// Rate limits over HTTP.
     Ratelimit,
     /// Rate limits for Envoy.
@@ -39,6 +41,7 @@ impl Api {
     pub const fn label(self) -> &'static str {
         match self {
             Api::Binding => "binding",
+            Api::Rest => "rest",
             Api::Ratelimit => "ratelimit",
             Api::Rls => "rls",
             Api::Namespaces => "namespaces",

@@ -8,7 +8,7 @@ use hyper::{
 
 use crate::{
     access::{Answer, Client, Forbidden, Grant, Need, Space, Unauthenticated},
-    api::{binding, ops, rls},
+    api::{binding, ops, rest, rls},
     app::App,
     http::{Body, RequestBody, problem::Problem},
     metrics::Api,
@@ -48,7 +48,7 @@ fn need(api: Api) -> Option<Need<'static>> {
     match api {
         Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens => Some(Need::Admin),
         Api::Ops => Some(Need::Ops),
-        Api::Binding | Api::Ratelimit | Api::Rls | Api::None => None,
+        Api::Binding | Api::Rest | Api::Ratelimit | Api::Rls | Api::None => None,
     }
 }
 
@@ -123,6 +123,7 @@ pub(super) async fn refused(
 ) -> Response<Body> {
     match api {
         Api::Binding => binding::refuse(request, status, text).await,
+        Api::Rest => rest::refuse(request, status, text).await,
         Api::Rls => rls::refused(&request, status, text),
         _ => Problem::response(status, text),
     }

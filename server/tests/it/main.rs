@@ -15,6 +15,7 @@ mod process;
 mod refused;
 mod reload;
 mod requests;
+mod rest;
 mod rls;
 mod settings;
 mod stopping;

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
-use waypost::api::binding::{
-    bulk::{MAX_KEYS, Request},
-    json::{Decoder, decode, push_string},
-    target::check_key,
+use waypost::kv::{
+    bulk_get::{MAX_KEYS, Request},
+    key::check_key,
+    text::{Decoder, decode, push_string},
 };
 
 fn check_request(input: &[u8]) {

@@ -4,7 +4,7 @@
 use kv_core::{Hlc, Key, Listed, Metadata, OriginId, Page, Version, limits::MAX_KEY_BYTES};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use waypost::api::binding::{cursor, list};
+use waypost::{api::binding::list, kv::cursor};
 
 fn listed(key: Key, n: usize) -> Listed {
     // With U+FFFD for each byte, a long key makes more bytes than metadata may have.

@@ -7,10 +7,12 @@ use http::Uri;
 use kv_core::limits::{MAX_KEY_BYTES, MAX_LIST_LIMIT};
 use libfuzzer_sys::fuzz_target;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use waypost::api::binding::{
-    list::Request,
-    options,
-    target::{Query, Target},
+use waypost::{
+    api::binding::{
+        list::Request,
+        target::{Target, is_urlencoded},
+    },
+    kv::{expiry, query::Query},
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -20,7 +22,7 @@ fn check_key(target: &Target) {
     assert!(path.starts_with('/'), "{path:?}");
     let Ok(key) = target.key() else { return };
     assert!((1..=MAX_KEY_BYTES).contains(&key.len()) && key != "." && key != "..");
-    if target.query().is_urlencoded() {
+    if is_urlencoded(target.query()) {
         assert_eq!(key.as_bytes(), percent_decode_str(&path[1..]).collect::<Vec<_>>());
     } else {
         assert_eq!(key, path[1..]);
@@ -42,8 +44,8 @@ fn check_query(query: Query<'_>) {
             assert_eq!(query.text(&name), Some(value), "{name:?} in {query:?}");
         }
     }
-    if let Ok(Some(at)) = options::expires_at(query, NOW) {
-        assert!((NOW + options::MIN_EXPIRATION_TTL..253_402_300_800).contains(&at));
+    if let Ok(Some(at)) = expiry::expires_at(query, NOW) {
+        assert!((NOW + expiry::MIN_EXPIRATION_TTL..253_402_300_800).contains(&at));
     }
     if let Ok(request) = Request::parse(query) {
         assert!((1..=MAX_LIST_LIMIT).contains(&request.limit));

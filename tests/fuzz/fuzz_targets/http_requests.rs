@@ -17,9 +17,10 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
     access::{Apis, Client, Origin},
-    api::binding::{Target, json, metadata},
+    api::binding::{Target, metadata},
     app::App,
     http::{Body, RequestBody},
+    kv::text,
     router::Router,
 };
 use waypost_fuzz::server::{NAMESPACE, app, router};
@@ -64,6 +65,7 @@ enum Path<'a> {
     Key(&'a str),
     Raw(&'a str),
     Namespaces(&'a str),
+    Rest(&'a str),
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -165,6 +167,9 @@ impl Call<'_> {
             Path::Namespaces("") => ("/v1/namespaces".into(), false),
             Path::Namespaces(name) => {
                 (format!("/v1/namespaces/{}", encoded(name.as_bytes())), false)
+            }
+            Path::Rest(rest) => {
+                (format!("/client/v4/accounts/local/storage/kv/namespaces{rest}"), false)
             }
         };
         let mark = if is_encoded { "urlencoded=true&" } else { "" };
@@ -341,7 +346,7 @@ impl World {
                 assert_eq!(value["metadata"], expected);
                 value = value["value"].take();
             }
-            let text = json::decode(bytes);
+            let text = text::decode(bytes);
             let expected = if is_json {
                 serde_json::from_str(&text).expect("the text parsed before")
             } else {

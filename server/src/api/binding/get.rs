@@ -5,12 +5,13 @@ use kv_core::{Entry, NamespaceId, Version};
 
 use super::{
     call::{Call, METADATA},
-    metadata, options,
+    metadata,
     refusal::Refusal,
 };
 use crate::{
     app::App,
     http::{Body, reply, stream},
+    kv::expiry,
 };
 
 /// When the entry expires, in Unix seconds.
@@ -26,7 +27,7 @@ pub(super) fn respond(
     let query = call.target.query();
     let key = call.target.key()?;
     if let Some(seconds) = query.text("cache_ttl") {
-        options::check_cache_ttl(&seconds)?;
+        expiry::check_cache_ttl(&seconds)?;
     }
     let Some(entry) = app.store.get(namespace, key.as_bytes())? else {
         return Ok(missing(call));

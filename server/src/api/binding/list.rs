@@ -4,9 +4,10 @@ use http::{Response, StatusCode};
 use kv_core::{ListQuery, NamespaceId, Page, Store, limits::MAX_KEY_BYTES};
 use serde::Serialize;
 
-use super::{cursor, options, refusal::Refusal, target::Query};
+use super::{options, refusal::Refusal};
 use crate::{
     http::{Body, reply},
+    kv::{Invalid, cursor, query::Query},
     metrics::Metrics,
 };
 
@@ -30,7 +31,7 @@ impl Request {
         let limit = options::list_limit(query)?;
         let prefix = query.get("prefix").unwrap_or_default().into_owned();
         if prefix.len() > MAX_KEY_BYTES {
-            return Err(Refusal::key_too_long(prefix.len()));
+            return Err(Invalid::key_too_long(prefix.len()).into());
         }
         let after = cursor::decode(&query.text("cursor").unwrap_or_default())?;
         Ok(Request { prefix, after, limit })

@@ -3,11 +3,9 @@
 
 use std::borrow::Cow;
 
-use super::{
-    refusal::{Refusal, shown},
-    target::Query,
-};
+use super::refusal::Refusal;
 use crate::http::form;
+use crate::kv::{invalid::shown, query::Query};
 
 /// The parameters of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,15 +6,18 @@ use std::{borrow::Cow, fmt::Write as _};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::ext::ReasonPhrase;
-use kv_core::{NamespaceId, ReadError, WriteError, limits};
+use kv_core::{NamespaceId, ReadError, WriteError};
 
-use crate::http::{Body, incoming::Unread, reply};
+use crate::{
+    http::{Body, incoming::Unread, reply},
+    kv::{Invalid, KvError, error::Unwritten, invalid::shown},
+};
 
 /// The longest reason phrase, in bytes. A longer one is cut, as in miniflare.
 const MAX_PHRASE_BYTES: usize = 512;
 
-/// The longest piece of a caller's text that a sentence repeats, in characters.
-const MAX_SHOWN_CHARS: usize = 100;
+/// The longest title that the command to create a namespace repeats, in characters.
+const MAX_TITLE_CHARS: usize = 100;
 
 /// Why a call is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,29 +45,6 @@ impl Refusal {
     #[must_use]
     pub fn invalid(text: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, text)
-    }
-
-    /// A 413.
-    #[must_use]
-    pub fn too_large(text: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text)
-    }
-
-    /// A value of `length` bytes is over the limit.
-    #[must_use]
-    pub fn value_too_long(length: u64) -> Refusal {
-        let limit = limits::MAX_VALUE_BYTES;
-        Refusal::too_large(format!("Value length of {length} exceeds limit of {limit}."))
-    }
-
-    /// A key or a prefix of `length` bytes is over the limit.
-    #[must_use]
-    pub fn key_too_long(length: usize) -> Refusal {
-        let limit = limits::MAX_KEY_BYTES;
-        Refusal::new(
-            StatusCode::URI_TOO_LONG,
-            format!("UTF-8 encoded length of {length} exceeds key length limit of {limit}."),
-        )
     }
 
     /// The path has no such method; `allow` lists those that it has.
@@ -138,13 +118,31 @@ impl Refusal {
     }
 }
 
+impl From<Invalid> for Refusal {
+    fn from(invalid: Invalid) -> Refusal {
+        Refusal::new(invalid.status, invalid.text)
+    }
+}
+
+impl From<KvError> for Refusal {
+    fn from(error: KvError) -> Refusal {
+        match error {
+            KvError::Invalid(invalid) => invalid.into(),
+            KvError::Unread(unread) => unread.into(),
+            KvError::Write(error) => error.into(),
+            KvError::Read(error) => error.into(),
+        }
+    }
+}
+
 impl From<Unread> for Refusal {
     fn from(unread: Unread) -> Refusal {
         match unread {
             Unread::Cut => Refusal::cut_body(),
-            Unread::TooLong { limit } => {
-                Refusal::too_large(format!("The body of this request has at most {limit} bytes."))
-            }
+            Unread::TooLong { limit } => Refusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("The body of this request has at most {limit} bytes."),
+            ),
             Unread::Busy => {
                 Refusal::busy("Too many long requests are being read. Try again in a second.")
             }
@@ -154,47 +152,17 @@ impl From<Unread> for Refusal {
 
 impl From<WriteError> for Refusal {
     fn from(error: WriteError) -> Refusal {
-        const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
         match error {
-            // The API checks its own limits first, so this is one that only the store has.
-            WriteError::Invalid(rule) => Refusal::invalid(rule.to_string()),
-            WriteError::Taken(name) => Refusal::invalid(name.to_string()),
             WriteError::UnknownNamespace(id) => Refusal::unknown_namespace(&id.to_string(), false),
-            WriteError::QueueFull => Refusal::busy(
-                "Too many writes are waiting. Nothing was written. Try again in a second.",
-            ),
-            WriteError::DiskFull => Refusal::busy(
-                "The server's disk is full. Nothing was written. Try again when there is room.",
-            ),
-            WriteError::Closed => {
-                Refusal::busy("The server is stopping. Nothing was written. Try again.")
-            }
-            WriteError::ReadOnly(why) => Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("The server takes no writes now: {why}. Nothing was written."),
-            ),
-            WriteError::EndOfTime => Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The server takes no writes of this key now: its clock shows the year 2200 or later, or \
-                 did when the key was last written. Nothing was written. Set the clock of that machine."
-                    .to_owned(),
-            ),
-            error @ (WriteError::Superseded(_) | WriteError::TooManyOrigins) => Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("The server takes no writes now: {error}."),
-            ),
-            WriteError::Failed(why) => {
-                Refusal::new(INTERNAL, format!("The write failed: {why}. Nothing was written."))
-            }
-            WriteError::OutcomeUnknown(why) => Refusal::new(
-                INTERNAL,
-                format!(
-                    "The outcome of this write is not known: {why}. Read the key back, or write \
-                     it again."
-                ),
-            ),
-            other => Refusal::new(INTERNAL, format!("The write failed: {other}.")),
+            error => Unwritten::from(error).into(),
         }
+    }
+}
+
+impl From<Unwritten> for Refusal {
+    fn from(unwritten: Unwritten) -> Refusal {
+        let Unwritten { status, text, retry_after } = unwritten;
+        Refusal { retry_after, ..Refusal::new(status, text) }
     }
 }
 
@@ -217,7 +185,7 @@ fn creation(name: &str) -> String {
     if name.parse::<NamespaceId>().is_ok() {
         return format!("{CREATE} TITLE --id {name}");
     }
-    if name.chars().count() > MAX_SHOWN_CHARS || name.chars().any(char::is_control) {
+    if name.chars().count() > MAX_TITLE_CHARS || name.chars().any(char::is_control) {
         return format!("{CREATE} TITLE");
     }
     let dashes = if name.starts_with('-') { "-- " } else { "" };
@@ -225,15 +193,6 @@ fn creation(name: &str) -> String {
         return format!("{CREATE} {dashes}{name}");
     }
     format!("{CREATE} {dashes}'{}'", name.replace('\'', r"'\''"))
-}
-
-/// A caller's text, shortened to be repeated in a sentence.
-#[must_use]
-pub fn shown(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(MAX_SHOWN_CHARS) {
-        None => Cow::Borrowed(text),
-        Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),
-    }
 }
 
 /// A sentence as a reason phrase: printable ASCII, everything else escaped as in JSON.
@@ -281,12 +240,6 @@ mod tests {
         ] {
             assert_eq!(phrase(text).as_bytes(), expected.as_bytes(), "{text:?}");
         }
-    }
-
-    #[test]
-    fn a_long_text_of_the_caller_is_cut() {
-        assert_eq!(shown("short"), "short");
-        assert_eq!(shown(&"\u{e9}".repeat(101)), format!("{}...", "\u{e9}".repeat(100)));
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use http::uri::{PathAndQuery, Uri};
-use kv_core::limits::MAX_KEY_BYTES;
-use percent_encoding::percent_decode_str;
 
 use super::refusal::Refusal;
-use crate::http::form;
+use crate::kv::{
+    key::{check_key, decode_key},
+    query::Query,
+};
 
 /// The target of a call: a raw path, beginning with `/` or empty, and a raw query.
 ///
@@ -74,78 +75,21 @@ impl Target {
     /// If the path has no key, or one that is not allowed.
     pub fn key(&self) -> Result<Cow<'_, str>, Refusal> {
         let raw = &self.path()[1..];
-        let key = if self.query().is_urlencoded() { decode_key(raw)? } else { Cow::Borrowed(raw) };
+        let key = if is_urlencoded(self.query()) { decode_key(raw)? } else { Cow::Borrowed(raw) };
         check_key(&key)?;
         Ok(key)
     }
 }
 
-/// Decodes a percent-encoded key, once. A `+` is itself.
-///
-/// # Errors
-/// If a `%` is not followed by two hexadecimal digits, or the bytes are not UTF-8.
-pub fn decode_key(raw: &str) -> Result<Cow<'_, str>, Refusal> {
-    if !raw.contains('%') {
-        return Ok(Cow::Borrowed(raw));
+/// Whether the path is percent-encoded. All runtimes send this parameter, and send it first; without
+/// it the raw path is the key.
+#[must_use]
+pub fn is_urlencoded(query: Query<'_>) -> bool {
+    if query.0.is_empty() {
+        return false;
     }
-    let undecodable = || Refusal::invalid("Could not URL-decode key name");
-    let is_escaped = |rest: &str| {
-        rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    if !raw.split('%').skip(1).all(is_escaped) {
-        return Err(undecodable());
-    }
-    percent_decode_str(raw).decode_utf8().map_err(|_not_utf8| undecodable())
-}
-
-/// Checks that a key is allowed.
-///
-/// # Errors
-/// If it is empty, `.`, `..` or too long.
-pub fn check_key(key: &str) -> Result<(), Refusal> {
-    match key {
-        "" => Err(Refusal::invalid("Key names must not be empty")),
-        "." | ".." => Err(Refusal::invalid(format!(
-            "Illegal key name \"{key}\". Please use a different name."
-        ))),
-        _ if key.len() > MAX_KEY_BYTES => Err(Refusal::key_too_long(key.len())),
-        _ => Ok(()),
-    }
-}
-
-/// A raw query: `name=value&…`, form-encoded.
-#[derive(Clone, Copy, Debug)]
-pub struct Query<'a>(pub &'a str);
-
-impl<'a> Query<'a> {
-    /// The decoded value of the first parameter of this name.
-    #[must_use]
-    pub fn get(self, name: &str) -> Option<Cow<'a, [u8]>> {
-        self.0.split('&').find_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (*form::decode(key) == *name.as_bytes()).then(|| form::decode(value))
-        })
-    }
-
-    /// [`Query::get`] as text: bytes that are not UTF-8 become U+FFFD.
-    #[must_use]
-    pub fn text(self, name: &str) -> Option<Cow<'a, str>> {
-        self.get(name).map(|value| match value {
-            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
-            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
-        })
-    }
-
-    /// Whether the path is percent-encoded. All runtimes send this parameter, and send it first; without
-    /// it the raw path is the key.
-    #[must_use]
-    pub fn is_urlencoded(self) -> bool {
-        if self.0.is_empty() {
-            return false;
-        }
-        self.0 == "urlencoded=true"
-            || self.get("urlencoded").is_some_and(|value| value.eq_ignore_ascii_case(b"true"))
-    }
+    query.0 == "urlencoded=true"
+        || query.get("urlencoded").is_some_and(|value| value.eq_ignore_ascii_case(b"true"))
 }
 
 #[cfg(test)]
@@ -240,31 +184,5 @@ mod tests {
             assert!(Target::of_url(url.as_bytes()).is_err(), "{url:?}");
         }
         assert!(Target::of_url(b"https://fake-host/\xff").is_err());
-    }
-
-    #[test]
-    fn the_values_of_a_query_are_form_encoded() {
-        let query = Query("a=1&b=x+y%2B%20%&c&d=&a=2&%65=3&f=%FF&g+h=4");
-        for (name, value) in [
-            ("a", Some("1")),
-            ("b", Some("x y+ %")),
-            ("c", Some("")),
-            ("d", Some("")),
-            ("e", Some("3")),
-            ("f", Some("\u{fffd}")),
-            ("g h", Some("4")),
-            ("h", None),
-        ] {
-            assert_eq!(query.text(name).as_deref(), value, "{name}");
-        }
-        assert_eq!(query.get("f").as_deref(), Some(&b"\xff"[..]));
-    }
-
-    #[test]
-    fn a_parameter_is_found_by_its_decoded_name() {
-        let query = Query("%32=a&x+y=b&%2532=c&x%2By=d");
-        for (name, value) in [("2", "a"), ("x y", "b"), ("%32", "c"), ("x+y", "d")] {
-            assert_eq!(query.text(name).as_deref(), Some(value), "{name}");
-        }
     }
 }

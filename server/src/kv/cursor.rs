@@ -6,7 +6,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kv_core::limits::MAX_KEY_BYTES;
 
-use super::refusal::{Refusal, shown};
+use super::invalid::{Invalid, Rule, shown};
 
 /// The cursor after a page whose last key is `last`.
 #[must_use]
@@ -18,16 +18,19 @@ pub fn encode(last: &[u8]) -> String {
 ///
 /// # Errors
 /// If this is not a cursor.
-pub fn decode(cursor: &str) -> Result<Option<Vec<u8>>, Refusal> {
+pub fn decode(cursor: &str) -> Result<Option<Vec<u8>>, Invalid> {
     if cursor.is_empty() {
         return Ok(None);
     }
     match URL_SAFE_NO_PAD.decode(cursor) {
         Ok(last) if last.len() <= MAX_KEY_BYTES => Ok(Some(last)),
-        _ => Err(Refusal::invalid(format!(
-            "Invalid cursor of {}. Please use the cursor of the page before, unchanged.",
-            shown(cursor)
-        ))),
+        _ => Err(Invalid::new(
+            Rule::Cursor,
+            format!(
+                "Invalid cursor of {}. Please use the cursor of the page before, unchanged.",
+                shown(cursor)
+            ),
+        )),
     }
 }
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use kv_core::{Body as Value, BodyReader, Entry, Metadata, ReadError};
 
 use super::super::{
-    json::{self, Decoder},
     metadata,
+    text::{self, Decoder},
 };
 use crate::http::{
     Body,
@@ -41,6 +41,10 @@ pub struct Reply {
     is_first: bool,
     /// Whether the closing brace is written.
     is_done: bool,
+    /// What follows the object.
+    after: &'static [u8],
+    /// Whether the expiration of an entry is written beside its metadata.
+    with_expirations: bool,
 }
 
 /// A large value that is being written.
@@ -51,6 +55,8 @@ struct Open {
     decoder: Decoder,
     /// The metadata to write behind the value.
     metadata: Option<Metadata>,
+    /// When the entry expires, in Unix seconds.
+    expires_at: Option<u64>,
 }
 
 impl Reply {
@@ -58,11 +64,30 @@ impl Reply {
     #[must_use]
     pub fn new(entries: Vec<(String, Option<Entry>)>, shape: Shape) -> Reply {
         let entries = entries.into_iter();
-        Reply { entries, shape, out: Vec::new(), open: None, is_first: true, is_done: false }
+        Reply {
+            entries,
+            shape,
+            out: Vec::new(),
+            open: None,
+            is_first: true,
+            is_done: false,
+            after: b"",
+            with_expirations: false,
+        }
+    }
+
+    /// The reply inside of a larger document, with the expirations of the entries beside their metadata.
+    #[must_use]
+    pub fn inside(mut self, before: &'static [u8], after: &'static [u8]) -> Reply {
+        self.out.extend_from_slice(before);
+        Reply { after, with_expirations: true, ..self }
     }
 
     /// The reply as a body: in memory if it is short, else in pieces.
-    pub(super) fn into_body(mut self) -> Result<Body, ReadError> {
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn into_body(mut self) -> Result<Body, ReadError> {
         self.fill()?;
         if self.is_done {
             return Ok(Body::full(self.out));
@@ -85,24 +110,25 @@ impl Reply {
     fn begin_next(&mut self) -> Option<Open> {
         let Some((key, entry)) = self.entries.next() else {
             self.out.extend_from_slice(if self.is_first { b"{}" } else { b"}" });
+            self.out.extend_from_slice(self.after);
             self.is_done = true;
             return None;
         };
         self.out.push(if self.is_first { b'{' } else { b',' });
         self.is_first = false;
-        json::push_string(&mut self.out, &key);
+        text::push_string(&mut self.out, &key);
         self.out.push(b':');
-        let Some(Entry { body, metadata, .. }) = entry else {
+        let Some(Entry { body, metadata, expires_at, .. }) = entry else {
             self.out.extend_from_slice(b"null");
             return None;
         };
         self.out.extend_from_slice(self.around_value().0);
         let mut decoder = Decoder::default();
         match body {
-            Value::Large(reader) => return Some(Open { reader, decoder, metadata }),
+            Value::Large(reader) => return Some(Open { reader, decoder, metadata, expires_at }),
             Value::Inline(value) => {
                 self.write_value(&mut decoder, &value);
-                self.end_value(decoder, metadata.as_deref());
+                self.end_value(decoder, metadata.as_deref(), expires_at);
             }
         }
         None
@@ -114,7 +140,7 @@ impl Reply {
             self.write_value(&mut open.decoder, &chunk);
             return Ok(Some(open));
         }
-        self.end_value(open.decoder, open.metadata.as_deref());
+        self.end_value(open.decoder, open.metadata.as_deref(), open.expires_at);
         Ok(None)
     }
 
@@ -124,17 +150,20 @@ impl Reply {
     }
 
     /// Ends a value, and writes its metadata behind it.
-    fn end_value(&mut self, decoder: Decoder, metadata: Option<&str>) {
+    fn end_value(&mut self, decoder: Decoder, metadata: Option<&str>, expires_at: Option<u64>) {
         decoder.finish(sink(&mut self.out, self.shape.is_json));
         self.out.extend_from_slice(self.around_value().1);
         if self.shape.with_metadata {
             match metadata {
                 None => self.out.extend_from_slice(b"null"),
-                Some(text) if metadata::is_json(text) => {
-                    self.out.extend_from_slice(text.as_bytes())
+                Some(json) if metadata::is_json(json) => {
+                    self.out.extend_from_slice(json.as_bytes())
                 }
                 // An embedded writer stored text that is not JSON. It must not break the whole reply.
-                Some(text) => json::push_string(&mut self.out, text),
+                Some(other) => text::push_string(&mut self.out, other),
+            }
+            if let Some(seconds) = expires_at.filter(|_| self.with_expirations) {
+                self.out.extend_from_slice(format!(",\"expiration\":{seconds}").as_bytes());
             }
             self.out.push(b'}');
         }
@@ -153,9 +182,9 @@ impl Reply {
 
 /// Appends the text of a value.
 fn sink(out: &mut Vec<u8>, is_json: bool) -> impl FnMut(&str) {
-    move |text| match is_json {
-        true => out.extend_from_slice(text.as_bytes()),
-        false => json::push_escaped(out, text),
+    move |part| match is_json {
+        true => out.extend_from_slice(part.as_bytes()),
+        false => text::push_escaped(out, part),
     }
 }
 

@@ -2,16 +2,17 @@
 
 use std::collections::HashSet;
 
-use http::{Response, StatusCode};
 use kv_core::{Body as Value, Entry, NamespaceId, ReadError, Store, limits::MAX_VALUE_BYTES};
 use serde::Deserialize;
 
 use super::{
-    json, options,
-    refusal::{Refusal, shown},
-    target::check_key,
+    error::KvError,
+    expiry,
+    invalid::{Invalid, Rule, shown},
+    key::check_key,
+    metadata, text,
 };
-use crate::http::{Body, json::object, reply as http_reply};
+use crate::http::json::object;
 
 mod reply;
 
@@ -60,10 +61,10 @@ impl Request {
     ///
     /// # Errors
     /// If it is not the JSON of a bulk get, or a value is out of bounds.
-    pub fn parse(body: &[u8]) -> Result<Request, Refusal> {
-        let written: Written = object(&json::decode(body)).map_err(|error| {
+    pub fn parse(body: &[u8]) -> Result<Request, Invalid> {
+        let written: Written = object(&text::decode(body)).map_err(|error| {
             let why = error.without_path();
-            Refusal::invalid(format!("The body is not the JSON of a bulk get: {why}"))
+            Invalid::new(Rule::BulkGet, format!("The body is not the JSON of a bulk get: {why}"))
         })?;
         let is_json = match written.r#type.as_deref() {
             None | Some("" | "text") => false,
@@ -71,20 +72,20 @@ impl Request {
             Some(other) => {
                 let text =
                     format!("\"{}\" is not a valid type. Use \"json\" or \"text\"", shown(other));
-                return Err(Refusal::invalid(text));
+                return Err(Invalid::new(Rule::BulkGet, text));
             }
         };
         if written.keys.len() > MAX_KEYS {
-            return Err(Refusal::invalid("You can request a maximum of 100 keys"));
+            return Err(Invalid::new(Rule::BulkGet, "You can request a maximum of 100 keys"));
         }
         if written.keys.is_empty() {
-            return Err(Refusal::invalid("You must request a minimum of 1 key"));
+            return Err(Invalid::new(Rule::BulkGet, "You must request a minimum of 1 key"));
         }
         written.keys.iter().try_for_each(|key| check_key(key))?;
         match written.cache_ttl {
             None => {}
-            Some(CacheTtl::Text(seconds)) => options::check_cache_ttl(&seconds)?,
-            Some(CacheTtl::Number(seconds)) => options::check_cache_ttl(&seconds.to_string())?,
+            Some(CacheTtl::Text(seconds)) => expiry::check_cache_ttl(&seconds)?,
+            Some(CacheTtl::Number(seconds)) => expiry::check_cache_ttl(&seconds.to_string())?,
         }
         let shape = Shape { is_json, with_metadata: written.with_metadata.unwrap_or_default() };
         Ok(Request { keys: unique(written.keys), shape })
@@ -98,34 +99,34 @@ fn unique(mut keys: Vec<String>) -> Vec<String> {
     keys
 }
 
-/// Responds to a bulk get. Reads the disk.
-pub(super) fn respond(
-    store: &Store,
-    namespace: NamespaceId,
-    request: Request,
-) -> Result<Response<Body>, Refusal> {
+/// Reads the entries of a bulk get from the disk.
+///
+/// # Errors
+/// If the values are too long together, one is not JSON although that was requested, or the store can't be read.
+pub fn answer(store: &Store, namespace: NamespaceId, request: Request) -> Result<Reply, KvError> {
     let mut entries = store.get_many(namespace, &request.keys)?;
     check_total(&entries)?;
     if request.shape.is_json {
         for (key, entry) in request.keys.iter().zip(&mut entries) {
             if !check_json(store, namespace, key, entry)? {
-                return Err(Refusal::invalid(
-                    "At least one of the requested keys corresponds to a non-json value",
-                ));
+                let text = "At least one of the requested keys corresponds to a non-json value";
+                return Err(Invalid::new(Rule::BulkGet, text).into());
             }
         }
         check_total(&entries)?;
     }
     let entries = request.keys.into_iter().zip(entries).collect();
-    let reply = Reply::new(entries, request.shape).into_body()?;
-    Ok(http_reply::with_type(StatusCode::OK, http_reply::JSON, reply))
+    Ok(Reply::new(entries, request.shape))
 }
 
 /// Checks that the values together are not larger than one value may be.
-fn check_total(entries: &[Option<Entry>]) -> Result<(), Refusal> {
+fn check_total(entries: &[Option<Entry>]) -> Result<(), Invalid> {
     let total: u64 = entries.iter().flatten().map(|entry| entry.body.len()).sum();
     if total > MAX_VALUE_BYTES {
-        return Err(Refusal::too_large("Total size of request exceeds the limit of 25MB"));
+        return Err(Invalid::new(
+            Rule::TotalLength,
+            "Total size of request exceeds the limit of 25MB",
+        ));
     }
     Ok(())
 }
@@ -141,11 +142,11 @@ fn check_json(
     loop {
         let Some(first) = entry else { return Ok(true) };
         if let Value::Inline(value) = &first.body {
-            return Ok(super::metadata::is_json(&json::decode(value)));
+            return Ok(metadata::is_json(&text::decode(value)));
         }
         match store.get(namespace, key)? {
             Some(Entry { version, body: Value::Large(reader), .. }) if version == first.version => {
-                return json::is_json(reader);
+                return text::is_json(reader);
             }
             // It was replaced in between. The newer value is as good.
             newer => *entry = newer,

@@ -97,9 +97,10 @@ async fn answered(entries: &[(&str, Bytes)], is_json: bool) -> Result<Bytes, (u1
         store.put(namespace, key, value).unwrap();
     }
     let keys: Vec<_> = entries.iter().map(|(key, _)| *key).collect();
-    match respond(&store, namespace, request(&keys, is_json, false)) {
-        Ok(response) => Ok(response.into_body().collect().await.unwrap().to_bytes()),
-        Err(refusal) => Err((refusal.status.as_u16(), refusal.text.into_owned())),
+    match answer(&store, namespace, request(&keys, is_json, false)) {
+        Ok(reply) => Ok(reply.into_body().unwrap().collect().await.unwrap().to_bytes()),
+        Err(KvError::Invalid(refusal)) => Err((refusal.status.as_u16(), refusal.text.into_owned())),
+        Err(other) => panic!("{other}"),
     }
 }
 

@@ -1,0 +1,131 @@
+//! Keys: a page of them, with their expirations and metadata.
+
+use std::borrow::Cow;
+
+use http::Response;
+use kv_core::{ListQuery, Listed, NamespaceId, Page, ReadError, Store, limits::MAX_KEY_BYTES};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{envelope, failure::Failure, numbers};
+use crate::{
+    http::Body,
+    kv::{Invalid, cursor, query::Query},
+    metrics::Metrics,
+};
+
+/// A list of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Only keys that start with this.
+    pub prefix: Vec<u8>,
+    /// Only keys after this one.
+    pub after: Option<Vec<u8>>,
+    /// At most this many keys, 10 to 1000.
+    pub limit: usize,
+}
+
+impl Request {
+    /// Reads the query of a list.
+    ///
+    /// # Errors
+    /// If a value is out of bounds.
+    pub fn parse(query: Query<'_>) -> Result<Request, Failure> {
+        let limit = numbers::limit(query)?;
+        let prefix = query.get("prefix").unwrap_or_default().into_owned();
+        if prefix.len() > MAX_KEY_BYTES {
+            return Err(Invalid::key_too_long(prefix.len()).into());
+        }
+        let after = cursor::decode(&query.text("cursor").unwrap_or_default())?;
+        Ok(Request { prefix, after, limit })
+    }
+}
+
+/// A key of a list.
+#[derive(Serialize)]
+struct Key<'a> {
+    /// The key; bytes that are not text are replaced.
+    name: Cow<'a, str>,
+    /// When it expires, in Unix seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration: Option<u64>,
+    /// Its metadata as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Box<RawValue>>,
+}
+
+/// The position in a list that has cursors.
+#[derive(Serialize)]
+struct CursorInfo<'a> {
+    /// How many keys this page has.
+    count: usize,
+    /// Where the next page begins; empty after the last.
+    cursor: &'a str,
+    /// The same, as older SDKs read it.
+    cursors: Cursors<'a>,
+}
+
+/// The cursor where older SDKs look for it.
+#[derive(Serialize)]
+struct Cursors<'a> {
+    /// Where the next page begins; empty after the last.
+    after: &'a str,
+}
+
+/// The JSON of metadata. Text of an embedded writer that is not JSON becomes a string.
+pub(super) fn metadata_json(text: &str) -> Option<Box<RawValue>> {
+    let raw = RawValue::from_string(text.to_owned());
+    raw.or_else(|_not_json| serde_json::value::to_raw_value(text)).ok()
+}
+
+/// Responds to a list. Reads the disk. Keys whose entries are damaged are left out and counted.
+pub(super) fn respond(
+    store: &Store,
+    metrics: &Metrics,
+    namespace: NamespaceId,
+    request: Request,
+) -> Result<Response<Body>, Failure> {
+    let page = read(store, metrics, namespace, request)?;
+    let last = page.entries.last().filter(|_| !page.complete);
+    let next = last.map(|entry| cursor::encode(&entry.key)).unwrap_or_default();
+    let keys: Vec<_> = page.entries.iter().map(key).collect();
+    let cursors = Cursors { after: &next };
+    let info = CursorInfo { count: keys.len(), cursor: &next, cursors };
+    Ok(envelope::page(&keys, info))
+}
+
+/// The JSON of a key.
+fn key(entry: &Listed) -> Key<'_> {
+    Key {
+        name: String::from_utf8_lossy(&entry.key),
+        expiration: entry.expires_at,
+        metadata: entry.metadata.as_deref().and_then(metadata_json),
+    }
+}
+
+/// Reads a page. A page without keys is the last one: an SDK stops there even if it has a cursor.
+fn read(
+    store: &Store,
+    metrics: &Metrics,
+    namespace: NamespaceId,
+    mut request: Request,
+) -> Result<Page, ReadError> {
+    loop {
+        let after = request.after.as_deref();
+        let query = ListQuery { prefix: &request.prefix, after, limit: request.limit };
+        let mut page = store.list(namespace, &query)?;
+        if !page.damaged.is_empty() {
+            // The keys may be personal data: `waypost cluster status` names them, the log does not.
+            let keys = page.damaged.len();
+            tracing::error!(%namespace, keys, "a list left out keys whose entries are damaged on this disk");
+            metrics.left_out_of_lists(keys);
+        }
+        if !page.entries.is_empty() || page.complete {
+            return Ok(page);
+        }
+        match page.damaged.pop() {
+            Some(last) => request.after = Some(last.to_vec()),
+            None => return Ok(Page { complete: true, ..page }),
+        }
+    }
+}
