@@ -114,7 +114,7 @@ fn a_long_value_arrives_in_pieces_and_a_long_key_is_cut() {
 
 #[test]
 fn the_sink_can_stop() {
-    let json = format!("[{}]", vec![r#"{"key":"a","value":"b"}"#; 5].join(","));
+    let json = format!("[{}]", [r#"{"key":"a","value":"b"}"#; 5].join(","));
     assert_eq!(pairs(json.as_bytes(), &mut Collected::default()), Err(Stop::Sink("enough")));
 }
 
