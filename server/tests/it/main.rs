@@ -1,5 +1,6 @@
 //! Tests of the binary as a process: its command line, its connections, its end.
 
+mod bounds;
 mod cluster;
 mod commands;
 mod connections;
