@@ -9,6 +9,8 @@
 //! | connections at a time | `max-connections`, 10,000 | more wait in the system's queue until one ends |
 //! | bytes of a request's head | `max-header-size`, 64 KiB | 431, and the connection is closed |
 //! | headers of a request, in HTTP/1 | none: 100 | 431, and the connection is closed |
+//! | HTTP/2 frames that carry nothing | none: see `frames` | the connection is closed |
+//! | bytes that the system holds of a response that its client does not read | none: 256 KiB | the response waits |
 //!
 //! A connection that ends while its client may still be sending lingers for up to 2 s, so that the
 //! last response is not lost.
@@ -21,6 +23,7 @@
 
 mod activity;
 mod answer;
+mod frames;
 mod head;
 mod limits;
 mod listen;
@@ -209,6 +212,9 @@ where
     let connection = site.http.serve_connection(stream, service);
     if let Err(error) = watch::over(connection, &site.limits, &activity, &app).await {
         tracing::debug!(error, "a connection broke");
+    }
+    if activity.is_flooded() {
+        app.metrics.connections().cut(frames::LIMIT);
     }
     app.metrics.connections().closed();
     drop(permit);

@@ -109,3 +109,82 @@ async fn lists_that_nobody_reads_hold_little_memory() {
         assert!(held < MOST_BYTES, "{LISTS} lists of {path} hold {held} bytes");
     }
 }
+
+/// An HTTP/2 frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+#[test]
+fn a_flood_of_http2_frames_ends_its_connection_only() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+    let server = Server::start(&["--header-timeout", "1h"]);
+    let floods = [
+        ("WINDOW_UPDATE", frame(8, 0, 0, &[0, 0, 0, 1])),
+        ("PRIORITY", frame(2, 0, 1, &[0, 0, 0, 0, 16])),
+        ("SETTINGS", frame(4, 0, 0, &[])),
+        ("SETTINGS with an entry", frame(4, 0, 0, &[0, 4, 0, 0, 0xff, 0xff])),
+        ("PING", frame(6, 0, 0, &[0; 8])),
+        ("PING with an acknowledgement", frame(6, 1, 0, &[0; 8])),
+        ("an unknown type", frame(0x20, 0, 0, &[0; 100])),
+    ];
+    for (name, one) in &floods {
+        let mut peer = server.connect();
+        peer.send(PREFACE);
+        let many = one.repeat(100);
+        // Without a bound this would not end: the server would take all of it.
+        let is_cut = (0..10_000).any(|_| peer.try_send(&many).is_err());
+        assert!(is_cut, "a flood of {name} was taken");
+        assert_eq!(
+            server.connect().request("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status,
+            200
+        );
+    }
+    let cut = r#"waypost_connections_cut_total{limit="http2-frames"}"#;
+    server.await_metric(cut, &floods.len().to_string());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_system_holds_little_of_a_response_that_nobody_reads() {
+    const LARGE: usize = 25 << 20;
+    const MOST_BYTES: u64 = 1 << 20;
+
+    let settings = ["--namespaces", "n", "--header-timeout", "300ms", "--response-timeout", "1h"];
+    let server = Server::start(&settings);
+    let mut peer = server.connect();
+    peer.send(format!("PUT /binding/n/k HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGE}\r\n\r\n"));
+    peer.send(vec![b'v'; LARGE]);
+    assert_eq!(peer.response().status, 200);
+    peer.send("GET /binding/n/k HTTP/1.1\r\nHost: x\r\n\r\n");
+    server.await_metric("waypost_connections ", "2");
+    let port = server.address.rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    // The bytes that the system has not delivered are in the fifth column: those to send, in hexadecimal digits.
+    let unsent = || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let of_server = table.lines().filter(|line| {
+            line.split_whitespace()
+                .nth(1)
+                .is_some_and(|local| local.ends_with(&format!(":{port:04X}")))
+        });
+        let queues = of_server.filter_map(|line| line.split_whitespace().nth(4)?.split_once(':'));
+        queues.map(|(send, _)| u64::from_str_radix(send, 16).unwrap()).max().unwrap()
+    };
+    // It grows until the client's window is full, and then as far as it may.
+    let mut most = 0;
+    loop {
+        server.tick();
+        let now = unsent();
+        if now > 0 && now <= most {
+            break;
+        }
+        most = most.max(now);
+    }
+    println!("the system holds {most} bytes");
+    assert!(most < MOST_BYTES, "the system holds {most} bytes");
+}
