@@ -6,7 +6,8 @@
 //! | a connection without a request; or with the beginning of one, sent behind a request in progress, or of a later one in HTTP/2 | `idle-timeout`, 75 s | it is closed |
 //! | bytes of a request's body arrive | `body-timeout`, 30 s | 408, and the connection is closed |
 //! | the client reads a response | `response-timeout`, 30 s | the connection is closed |
-//! | connections at a time | `max-connections`, 10,000 | more wait in the system's queue until one ends |
+//! | connections at a time | `max-connections`, 10,000 | more are served for monitoring and administration only: `places` |
+//! | connections of one client address | half of these | likewise |
 //! | bytes of a request's head | `max-header-size`, 64 KiB | 431, and the connection is closed |
 //! | headers of a request, in HTTP/1 | none: 100 | 431, and the connection is closed |
 //! | HTTP/2 frames that carry nothing | none: see `frames` | the connection is closed |
@@ -28,6 +29,7 @@ mod head;
 mod limits;
 mod listen;
 mod listener;
+mod places;
 mod refusal;
 mod stream;
 mod watch;
@@ -41,13 +43,14 @@ use hyper_util::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
-use crate::{
-    admission::{Admission, Permit},
-    app::App,
-    router::Router,
-};
+use crate::{admission::Admission, app::App, router::Router};
 
-use self::{activity::Activity, listener::Socket, stream::Observed};
+use self::{
+    activity::Activity,
+    listener::Socket,
+    places::{Place, Places},
+    stream::Observed,
+};
 
 pub use self::{
     limits::Limits,
@@ -83,7 +86,7 @@ pub struct Server {
     /// The parts that all connections share.
     site: Arc<Site>,
     /// Bounds the number of open connections.
-    admission: Admission,
+    places: Arc<Places>,
     /// The connections that are open, to wait for at the end.
     open: TaskTracker,
 }
@@ -106,7 +109,7 @@ impl Server {
         let router = Arc::new(router);
         Server {
             site: Arc::new(Site { router, limits, http }),
-            admission: Admission::patient(connections),
+            places: Places::new(Admission::patient(connections)),
             open: TaskTracker::new(),
         }
     }
@@ -125,9 +128,9 @@ impl Server {
                 accepted = self.next(&listener) => accepted,
             };
             match accepted {
-                Ok((socket, permit)) => {
+                Ok((socket, place)) => {
                     is_failing = false;
-                    self.spawn(socket, permit);
+                    self.spawn(socket, place);
                 }
                 // The client caused it, and it concerns this connection only.
                 Err(error) if is_of_one_connection(&error) => {}
@@ -162,12 +165,13 @@ impl Server {
 
     /// Warns once, and again only if a tenth of the connections was free in between.
     fn warn_if_full(&self, is_full: &mut bool) {
-        let free = self.admission.free();
-        let max = self.admission.capacity();
+        let free = self.places.ordinary().free();
+        let max = self.places.ordinary().capacity();
         if free == 0 && !*is_full {
             tracing::warn!(
                 max,
-                "all connections are in use: further ones wait until one ends (max-connections)"
+                "all connections are in use: further ones get 503 until one ends, except for health, \
+                 metrics and administration (max-connections)"
             );
             *is_full = true;
         } else if free > self.connections() / 9 {
@@ -175,18 +179,22 @@ impl Server {
         }
     }
 
-    /// Waits for a permit, then for a connection.
-    async fn next(&self, listener: &Listener) -> std::io::Result<(Socket, Permit)> {
-        let permit = self.admission.admit().await.map_err(std::io::Error::other)?;
-        Ok((listener.accept().await?, permit))
+    /// Waits for a connection, and takes a place for it.
+    async fn next(&self, listener: &Listener) -> std::io::Result<(Socket, Place)> {
+        let socket = listener.accept().await?;
+        let address = match &socket {
+            Socket::Tcp(_, address) => Some(address.ip()),
+            Socket::Unix(_) => None,
+        };
+        Ok((socket, self.places.take(address)))
     }
 
     /// Serves a connection in a task of its own.
-    fn spawn(&self, socket: Socket, permit: Permit) {
+    fn spawn(&self, socket: Socket, place: Place) {
         let site = Arc::clone(&self.site);
         match socket {
-            Socket::Tcp(stream) => self.open.spawn(serve(site, stream, permit)),
-            Socket::Unix(stream) => self.open.spawn(serve(site, stream, permit)),
+            Socket::Tcp(stream, _) => self.open.spawn(serve(site, stream, place)),
+            Socket::Unix(stream) => self.open.spawn(serve(site, stream, place)),
         };
     }
 }
@@ -198,7 +206,7 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 }
 
 /// Serves one connection to its end.
-async fn serve<S>(site: Arc<Site>, stream: S, permit: Permit)
+async fn serve<S>(site: Arc<Site>, stream: S, place: Place)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -207,15 +215,26 @@ where
     let activity = Arc::new(Activity::default());
     let stream =
         TokioIo::new(Observed::new(stream, Arc::clone(&activity), site.limits.header_bytes));
-    let service =
-        answer::service(Arc::clone(&site.router), site.limits.body, Arc::clone(&activity));
+    let peer = answer::Peer {
+        router: Arc::clone(&site.router),
+        body_timeout: site.limits.body,
+        activity: Arc::clone(&activity),
+        is_reserve: place.is_reserve(),
+    };
+    let service = answer::service(peer);
     let connection = site.http.serve_connection(stream, service);
-    if let Err(error) = watch::over(connection, &site.limits, &activity, &app).await {
-        tracing::debug!(error, "a connection broke");
+    tokio::select! {
+        biased;
+        result = watch::over(connection, &site.limits, &activity, &app) => {
+            if let Err(error) = result {
+                tracing::debug!(error, "a connection broke");
+            }
+        }
+        () = place.ended() => app.metrics.connections().cut("max-connections"),
     }
     if activity.is_flooded() {
         app.metrics.connections().cut(frames::LIMIT);
     }
     app.metrics.connections().closed();
-    drop(permit);
+    drop(place);
 }

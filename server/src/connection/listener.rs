@@ -31,8 +31,8 @@ pub enum Listener {
 
 /// A socket that is connected to a client.
 pub(super) enum Socket {
-    /// A TCP connection.
-    Tcp(TcpStream),
+    /// A TCP connection, and the address of its client.
+    Tcp(TcpStream, SocketAddr),
     /// A connection to a unix socket.
     Unix(UnixStream),
 }
@@ -95,12 +95,12 @@ impl Listener {
     pub(super) async fn accept(&self) -> io::Result<Socket> {
         match self {
             Listener::Tcp(listener) => {
-                let (stream, _address): (_, SocketAddr) = listener.accept().await?;
+                let (stream, address) = listener.accept().await?;
                 // Small responses must not wait for more. A connection that is gone fails later.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "can't set TCP_NODELAY on a connection");
                 }
-                Ok(Socket::Tcp(stream))
+                Ok(Socket::Tcp(stream, address))
             }
             Listener::Unix(listener, _) => {
                 let (stream, _address) = listener.accept().await?;
