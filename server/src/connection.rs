@@ -5,6 +5,7 @@
 //! | the head of a request arrives whole, the protocol's preface included | `header-timeout`, 10 s | the connection is closed |
 //! | a connection without a request; or with the beginning of one, sent behind a request in progress, or of a later one in HTTP/2 | `idle-timeout`, 75 s | it is closed |
 //! | bytes of a request's body arrive | `body-timeout`, 30 s | 408, and the connection is closed |
+//! | 256 bytes of it a second, on average | over 4 times `body-timeout` | likewise |
 //! | the client reads a response | `response-timeout`, 30 s | the connection is closed |
 //! | connections at a time | `max-connections`, 10,000 | more are served for monitoring and administration only: `places` |
 //! | connections of one client address | half of these | likewise |

@@ -121,7 +121,8 @@ const BUSY: &str = "all connections are in use, or this client's half of them (m
     some, reuse those that are open, or retry later";
 
 /// The refusal of a request whose body stalled.
-const STALLED: &str = "no bytes of the request's body arrived for too long (body-timeout)";
+const STALLED: &str = "no bytes of the request's body arrived for too long, or too few: \
+    256 a second are the least (body-timeout)";
 
 /// A response's body, recorded until it was sent or given up.
 pub(super) struct Leaving {
