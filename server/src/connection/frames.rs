@@ -8,7 +8,9 @@
 //! bytes that move in either direction add to it: clients acknowledge what they read with WINDOW_UPDATE and measure
 //! with PING. So the credit only ends where such frames are most of what the client sends.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// The label of connections that a flood ended, in the metrics.
 pub(super) const LIMIT: &str = "http2-frames";

@@ -37,9 +37,13 @@ fn server_with_long_lists() -> Server {
 /// The resident memory of a server, in bytes.
 #[cfg(target_os = "linux")]
 fn resident_bytes(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()))
+        .expect("Linux reports the memory");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("Linux reports the memory");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("Linux reports the memory");
     kib << 10
 }
 
@@ -50,7 +54,10 @@ async fn get(
     path: &str,
 ) -> Response<Incoming> {
     let request = Request::get(format!("http://{}{path}", server.address));
-    sender.send_request(request.body(Empty::new()).unwrap()).await.unwrap()
+    sender
+        .send_request(request.body(Empty::new()).expect("the request is answered"))
+        .await
+        .expect("the request is answered")
 }
 
 #[tokio::test]
@@ -112,7 +119,7 @@ async fn lists_that_nobody_reads_hold_little_memory() {
 
 /// An HTTP/2 frame.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let length = u32::try_from(payload.len()).expect("it is short").to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend_from_slice(&stream.to_be_bytes());
     frame.extend_from_slice(payload);

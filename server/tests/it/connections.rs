@@ -212,12 +212,19 @@ async fn an_http2_response_without_a_window_is_cut() {
 /// A connection from one of this machine's loopback addresses.
 #[cfg(target_os = "linux")]
 async fn connect_from(address: &str, server: &Server) -> crate::http::Peer<TcpStream> {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
-    let stream = socket.connect(server.address.parse().unwrap()).await.unwrap();
-    let stream = stream.into_std().unwrap();
-    stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(crate::process::PATIENCE)).unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().expect("the server accepts connections");
+    socket
+        .bind(format!("{address}:0").parse().expect("the server accepts connections"))
+        .expect("the server accepts connections");
+    let stream = socket
+        .connect(server.address.parse().expect("the server accepts connections"))
+        .await
+        .expect("the server accepts connections");
+    let stream = stream.into_std().expect("the server accepts connections");
+    stream.set_nonblocking(false).expect("the server accepts connections");
+    stream
+        .set_read_timeout(Some(crate::process::PATIENCE))
+        .expect("the server accepts connections");
     crate::http::Peer::new(stream)
 }
 
