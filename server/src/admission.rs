@@ -66,6 +66,12 @@ impl Admission {
         permit.map(Permit).map_err(|_closed| refused)
     }
 
+    /// Takes a permit if one is free.
+    #[must_use]
+    pub fn try_admit(&self) -> Option<Permit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok().map(Permit)
+    }
+
     /// How many permits are in use.
     #[must_use]
     pub fn in_use(&self) -> usize {
@@ -96,6 +102,7 @@ mod tests {
         let admission = Admission::new(TWO, Duration::from_millis(20));
         let held = [admission.admit().await.unwrap(), admission.admit().await.unwrap()];
         assert_eq!((admission.in_use(), admission.free()), (2, 0));
+        assert!(admission.try_admit().is_none());
         let refused = Refused { capacity: 2, wait: Duration::from_millis(20) };
         assert_eq!(admission.admit().await.unwrap_err(), refused);
         drop(held);

@@ -5,12 +5,16 @@
 //! | the head of a request arrives whole, the protocol's preface included | `header-timeout`, 10 s | the connection is closed |
 //! | a connection without a request; or with the beginning of one, sent behind a request in progress, or of a later one in HTTP/2 | `idle-timeout`, 75 s | it is closed |
 //! | bytes of a request's body arrive | `body-timeout`, 30 s | 408, and the connection is closed |
+//! | 256 bytes of it a second, on average | over 4 times `body-timeout` | likewise |
 //! | the client reads a response | `response-timeout`, 30 s | the connection is closed |
 //! | a TLS handshake is done, the wait for its turn included | `header-timeout`, 10 s | the connection is closed |
 //! | TLS handshakes at a time | none: a tenth of `max-connections` | more wait for their turn |
-//! | connections at a time | `max-connections`, 10,000 | more wait in the system's queue until one ends |
+//! | connections at a time | `max-connections`, 10,000 | more are served for monitoring and administration only: `places` |
+//! | connections of one client address | half of these | likewise |
 //! | bytes of a request's head | `max-header-size`, 64 KiB | 431, and the connection is closed |
 //! | headers of a request, in HTTP/1 | none: 100 | 431, and the connection is closed |
+//! | HTTP/2 frames that carry nothing | none: see `frames` | the connection is closed |
+//! | bytes that the system holds of a response that its client does not read | none: 256 KiB | the response waits |
 //!
 //! A connection that ends while its client may still be sending lingers for up to 2 s, so that the
 //! last response is not lost.
@@ -24,10 +28,12 @@
 mod activity;
 mod answer;
 mod entrance;
+mod frames;
 mod head;
 mod limits;
 mod listen;
 mod listener;
+mod places;
 mod refusal;
 mod socket_mode;
 mod stream;
@@ -42,17 +48,13 @@ use hyper_util::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
-use crate::{
-    access::Client,
-    admission::{Admission, Permit},
-    app::App,
-    router::Router,
-};
+use crate::{access::Client, admission::Admission, app::App, router::Router};
 
 use self::{
     activity::Activity,
     entrance::{HandshakeError, Opened, open},
     listener::Socket,
+    places::{Place, Places},
     stream::Observed,
 };
 
@@ -94,7 +96,7 @@ pub struct Server {
     /// The parts that all connections share.
     site: Arc<Site>,
     /// Bounds the number of open connections.
-    admission: Admission,
+    places: Arc<Places>,
     /// The connections that are open, to wait for at the end.
     open: TaskTracker,
 }
@@ -118,7 +120,7 @@ impl Server {
         let handshakes = Admission::new(handshakes, limits.header);
         Server {
             site: Arc::new(Site { router, limits, http, handshakes }),
-            admission: Admission::patient(connections),
+            places: Places::new(Admission::patient(connections)),
             open: TaskTracker::new(),
         }
     }
@@ -137,9 +139,9 @@ impl Server {
                 accepted = self.next(&entrance.listener) => accepted,
             };
             match accepted {
-                Ok((socket, permit)) => {
+                Ok((socket, place)) => {
                     is_failing = false;
-                    self.spawn(&entrance, socket, permit);
+                    self.spawn(&entrance, socket, place);
                 }
                 // The client caused it, and it concerns this connection only.
                 Err(error) if is_of_one_connection(&error) => {}
@@ -174,12 +176,13 @@ impl Server {
 
     /// Warns once, and again only if a tenth of the connections was free in between.
     fn warn_if_full(&self, is_full: &mut bool) {
-        let free = self.admission.free();
-        let max = self.admission.capacity();
+        let free = self.places.ordinary().free();
+        let max = self.places.ordinary().capacity();
         if free == 0 && !*is_full {
             tracing::warn!(
                 max,
-                "all connections are in use: further ones wait until one ends (max-connections)"
+                "all connections are in use: further ones get 503 until one ends, except for health, \
+                 metrics and administration (max-connections)"
             );
             *is_full = true;
         } else if free > self.connections() / 9 {
@@ -187,15 +190,18 @@ impl Server {
         }
     }
 
-    /// Waits for a connection, then for a permit: a listener to which nobody connects must not hold one. So each listener
-    /// has at most one connection that waits outside of the system's queue.
-    async fn next(&self, listener: &Listener) -> std::io::Result<(Socket, Permit)> {
+    /// Waits for a connection, and takes a place for it.
+    async fn next(&self, listener: &Listener) -> std::io::Result<(Socket, Place)> {
         let socket = listener.accept().await?;
-        Ok((socket, self.admission.admit().await.map_err(std::io::Error::other)?))
+        let address = match &socket {
+            Socket::Tcp(_, address) => Some(*address),
+            Socket::Unix(_) => None,
+        };
+        Ok((socket, self.places.take(address)))
     }
 
     /// Serves a connection in a task of its own.
-    fn spawn(&self, entrance: &Entrance, socket: Socket, permit: Permit) {
+    fn spawn(&self, entrance: &Entrance, socket: Socket, place: Place) {
         let site = Arc::clone(&self.site);
         let (tls, client) = (entrance.tls.clone(), entrance.client(&socket));
         self.open.spawn(async move {
@@ -207,9 +213,9 @@ impl Server {
                 () = site.router.app().drain.closing() => Err(HandshakeError::Draining),
             };
             match opened {
-                Ok(Opened::Plain(stream)) => serve(&site, stream, client).await,
-                Ok(Opened::Unix(stream)) => serve(&site, stream, client).await,
-                Ok(Opened::Tls(stream)) => serve(&site, *stream, client).await,
+                Ok(Opened::Plain(stream)) => serve(&site, stream, client, &place).await,
+                Ok(Opened::Unix(stream)) => serve(&site, stream, client, &place).await,
+                Ok(Opened::Tls(stream)) => serve(&site, *stream, client, &place).await,
                 Err(error) => {
                     tracing::debug!(%error, "a connection ended before its first request");
                     if matches!(error, HandshakeError::TooSlow) {
@@ -218,7 +224,7 @@ impl Server {
                 }
             }
             connections.closed();
-            drop(permit);
+            drop(place);
         });
     }
 }
@@ -230,7 +236,7 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 }
 
 /// Serves one connection to its end.
-async fn serve<S>(site: &Site, stream: S, client: Client)
+async fn serve<S>(site: &Site, stream: S, client: Client, place: &Place)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -238,10 +244,24 @@ where
     let activity = Arc::new(Activity::default());
     let stream =
         TokioIo::new(Observed::new(stream, Arc::clone(&activity), site.limits.header_bytes));
-    let service =
-        answer::service(Arc::clone(&site.router), client, site.limits.body, Arc::clone(&activity));
-    let connection = site.http.serve_connection(stream, service);
-    if let Err(error) = watch::over(connection, &site.limits, &activity, app).await {
-        tracing::debug!(error, "a connection broke");
+    let peer = answer::Peer {
+        router: Arc::clone(&site.router),
+        client,
+        body_timeout: site.limits.body,
+        activity: Arc::clone(&activity),
+        is_reserve: place.is_reserve(),
+    };
+    let connection = site.http.serve_connection(stream, answer::service(peer));
+    tokio::select! {
+        biased;
+        result = watch::over(connection, &site.limits, &activity, app) => {
+            if let Err(error) = result {
+                tracing::debug!(error, "a connection broke");
+            }
+        }
+        () = place.ended() => app.metrics.connections().cut("max-connections"),
+    }
+    if activity.is_flooded() {
+        app.metrics.connections().cut(frames::LIMIT);
     }
 }

@@ -61,8 +61,9 @@ use self::{
     store::{OpenStore, wait_for_close},
 };
 
-/// Files that are needed beside those of connections: the store, the listener, logs.
-const SPARE_FILES: u64 = 64;
+/// Files that are needed beside those of `max-connections`: the store, the listener, logs, and the connections that
+/// are kept for monitoring and administration.
+const SPARE_FILES: u64 = 128;
 
 /// How long the store may still take to close once the operator wants to stop at once. It usually takes
 /// milliseconds and makes the next start faster; only a disk that hangs takes longer.

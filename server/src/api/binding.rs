@@ -147,7 +147,7 @@ async fn respond(
         _ if is_list => {
             let request = list::Request::parse(call.target.query())?;
             let metrics = Arc::clone(&app.metrics);
-            let list = move |store: &Store| list::respond(store, &metrics, namespace, &request);
+            let list = move |store: &Store| list::respond(store, &metrics, namespace, request);
             blocking(app, list).await
         }
         Method::GET | Method::HEAD => get::respond(app, namespace, call),

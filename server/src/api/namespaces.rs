@@ -16,6 +16,7 @@
 //! that is temporary).
 
 mod merge;
+mod page;
 
 use std::sync::Arc;
 
@@ -72,9 +73,6 @@ impl From<&Namespace> for NamespaceInfo {
     }
 }
 
-/// The most namespaces in one response.
-const PAGE: usize = 1000;
-
 /// A page of namespaces.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NamespaceList {
@@ -129,11 +127,7 @@ async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Refused> {
     let after = after_of(query.as_deref().unwrap_or_default())?;
-    let all = app.store.namespaces();
-    let mut rest = all.after(after).map(NamespaceInfo::from);
-    let namespaces: Vec<_> = rest.by_ref().take(PAGE).collect();
-    let next = rest.next().and_then(|_more| Some(namespaces.last()?.id.clone()));
-    Ok(reply::json(StatusCode::OK, &NamespaceList { namespaces, next }))
+    Ok(reply::with_type(StatusCode::OK, reply::JSON, page::body(&app.store, after)))
 }
 
 /// The id after which a list begins. No namespace has the one of the system, which is the least.

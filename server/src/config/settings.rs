@@ -301,7 +301,8 @@ settings! {
         body_timeout: Span<1> = "30s", "TIME";
         /// Time in which a client must read more of its response
         response_timeout: Span<1> = "30s", "TIME";
-        /// Connections at a time; more wait until one ends
+        /// Connections at a time, half of them for one client address; more get 503, except for health,
+        /// metrics and administration
         max_connections: Number<1, 1_000_000> = "10000", "NUMBER";
         /// Size of a request's head, which may have 100 headers
         max_header_size: Size<{ 8 * KIB }, MIB> = "64KiB", "SIZE";

@@ -37,6 +37,8 @@ pub(crate) struct Activity {
     body_unread: AtomicBool,
     /// The server closed its half, and waits for the client to close the other.
     is_lingering: AtomicBool,
+    /// The client sent a flood of HTTP/2 frames, which ended the connection.
+    is_flooded: AtomicBool,
 }
 
 /// The state of a connection, as the watch judges it.
@@ -125,6 +127,16 @@ impl Activity {
     /// Records that a request's body was not read to its end.
     pub(crate) fn left_unread(&self) {
         self.body_unread.store(true, Relaxed);
+    }
+
+    /// Records that a flood of HTTP/2 frames ended the connection.
+    pub(crate) fn flooded(&self) {
+        self.is_flooded.store(true, Relaxed);
+    }
+
+    /// Whether a flood of HTTP/2 frames ended the connection.
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.is_flooded.load(Relaxed)
     }
 
     /// Records that the server closed its half. Returns whether the client may still be sending: then

@@ -13,7 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::{
     Request, Response, StatusCode, Version,
     body::Incoming,
-    header::{CONNECTION, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+    header::{CONNECTION, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
     service::{Service, service_fn},
 };
 use kv_core::limits::MAX_VALUE_BYTES;
@@ -30,35 +30,36 @@ use crate::{
     router::Router,
 };
 
-use super::activity::{Activity, InProgress};
+use super::{
+    activity::{Activity, InProgress},
+    places::is_for_operators,
+};
 
 /// The parts that the requests of one connection share. Its reference count is this connection's own, so that
 /// no other connection contends for it.
-struct Peer {
+pub(super) struct Peer {
     /// Where requests go.
-    router: Arc<Router>,
+    pub(super) router: Arc<Router>,
     /// The client, as far as its access depends on it.
-    client: Client,
+    pub(super) client: Client,
     /// How long a request's body may pause.
-    body_timeout: Duration,
+    pub(super) body_timeout: Duration,
     /// The record of the connection.
-    activity: Arc<Activity>,
+    pub(super) activity: Arc<Activity>,
+    /// Whether only monitoring and administration are served.
+    pub(super) is_reserve: bool,
 }
 
-/// The service that responds to the requests of one connection. The bodies of requests may pause for
-/// `body_timeout`.
+/// The service that responds to the requests of one connection.
 pub(super) fn service(
-    router: Arc<Router>,
-    client: Client,
-    body_timeout: Duration,
-    activity: Arc<Activity>,
+    peer: Peer,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<Leaving>,
     Error = Infallible,
     Future: Send + 'static,
 > {
-    let peer = Arc::new(Peer { router, client, body_timeout, activity });
+    let peer = Arc::new(peer);
     service_fn(move |request: Request<Incoming>| {
         let peer = Arc::clone(&peer);
         let is_http2 = request.version() == Version::HTTP_2;
@@ -87,6 +88,10 @@ impl Peer {
             (Api::None, last(StatusCode::BAD_REQUEST, FRAMED_TWICE, is_http2))
         } else if let Err(refused) = head::check(&request) {
             (Api::None, refuse(refused, request, is_http2).await)
+        } else if self.is_reserve && !is_for_operators(request.uri(), request.headers()) {
+            let mut busy = last(StatusCode::SERVICE_UNAVAILABLE, BUSY, is_http2);
+            busy.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            (Api::None, busy)
         } else {
             self.router.answer(request, &self.client).await
         };
@@ -158,8 +163,13 @@ const MAX_DISCARDED_BYTES: u64 = 2 * MAX_VALUE_BYTES;
 const FRAMED_TWICE: &str = "the request has both Content-Length and Transfer-Encoding: send one of \
     them, or a proxy on the way may disagree with this server on where the body ends";
 
+/// The refusal of a request on a connection above the bound.
+const BUSY: &str = "all connections are in use, or this client's half of them (max-connections): close \
+    some, reuse those that are open, or retry later";
+
 /// The refusal of a request whose body stalled.
-const STALLED: &str = "no bytes of the request's body arrived for too long (body-timeout)";
+const STALLED: &str = "no bytes of the request's body arrived for too long, or too few: \
+    256 a second are the least (body-timeout)";
 
 /// A response's body, recorded until it was sent or given up.
 pub(super) struct Leaving {

@@ -7,9 +7,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
 
-use super::{activity::Activity, head::Heads, refusal};
+use super::{activity::Activity, frames::Frames, head::Heads, refusal};
 
 /// A socket whose reads and writes are recorded, and which does not lose the last response when it is
 /// closed.
@@ -20,6 +23,8 @@ pub(super) struct Observed<S> {
     activity: Arc<Activity>,
     /// Inspects the heads of HTTP/1 requests.
     heads: Heads,
+    /// Counts the frames of HTTP/2.
+    frames: Frames,
     /// The most bytes of a head.
     max_header_bytes: u32,
     /// How many requests there were when last everything was flushed and none was in progress. A write
@@ -39,6 +44,7 @@ impl<S> Observed<S> {
             stream,
             activity,
             heads: Heads::default(),
+            frames: Frames::new(Instant::now()),
             max_header_bytes,
             answered: 0,
             refusal: Vec::new(),
@@ -59,9 +65,12 @@ impl<S> Observed<S> {
     }
 
     /// Records whether a write found room.
-    fn record(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn record(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &polled {
-            Poll::Ready(Ok(_)) => self.activity.wrote(true),
+            Poll::Ready(Ok(sent)) => {
+                self.frames.sent(*sent);
+                self.activity.wrote(true);
+            }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => self.activity.wrote(false),
         }
@@ -80,6 +89,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
         let received = &mut buf.filled_mut()[before..];
         if !received.is_empty() {
             self.activity.received(received);
+            if let Err(flood) = self.frames.received(received, Instant::now) {
+                self.activity.flooded();
+                return Poll::Ready(Err(io::Error::other(flood)));
+            }
             if self.activity.awaits_http1_head() {
                 let requests = self.activity.requests();
                 if self.heads.mask(received, requests) {

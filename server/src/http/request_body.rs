@@ -22,6 +22,13 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// The least bytes a second of a body, on average over each period of [`PERIODS`] times the setting `body-timeout`.
+/// A body that keeps its connection with a byte now and then ends.
+const LEAST_RATE: u64 = 256;
+
+/// How many times `body-timeout` the rate is averaged over. Whatever its rate, a body may take this long.
+const PERIODS: u32 = 4;
+
 /// The body of a request. If no bytes arrive for too long it ends in [`BodyError::Stalled`], so that no
 /// API has to watch the clock. (Whatever the API responds then, the client receives a 408.)
 pub struct RequestBody {
@@ -66,8 +73,12 @@ struct Watch {
     limit: Duration,
     /// Made when the body first keeps its reader waiting, which most bodies never do.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Whether the timer runs.
-    is_waiting: bool,
+    /// Since when the body has kept its reader waiting, if it does now.
+    waits_since: Option<Instant>,
+    /// When the current period of the rate began; none before the body first kept its reader waiting.
+    period: Option<Instant>,
+    /// The bytes that arrived in the period.
+    bytes: u64,
     /// Where the end of the body is recorded.
     fate: Arc<BodyFate>,
 }
@@ -80,9 +91,7 @@ impl RequestBody {
         limit: Duration,
     ) -> (RequestBody, Option<Arc<BodyFate>>) {
         let fate = (!incoming.is_end_stream()).then(Arc::<BodyFate>::default);
-        let watch = fate
-            .clone()
-            .map(|fate| Box::new(Watch { limit, timer: None, is_waiting: false, fate }));
+        let watch = fate.clone().map(|fate| Box::new(Watch::new(limit, fate)));
         (RequestBody { source: Source::Incoming(incoming), watch }, fate)
     }
 }
@@ -104,7 +113,7 @@ impl fmt::Debug for RequestBody {
 #[non_exhaustive]
 pub enum BodyError {
     /// No bytes arrived for as long as the setting `body-timeout` allows.
-    #[error("no bytes of the request's body arrived for {0:?} (body-timeout)")]
+    #[error("no bytes of the request's body arrived for {0:?}, or too few (body-timeout)")]
     Stalled(Duration),
     /// It was cut off, or its framing is not valid HTTP.
     #[error("the request's body was cut off: {0}")]
@@ -130,9 +139,14 @@ impl http_body::Body for RequestBody {
         };
         match (polled, &mut this.watch) {
             (Poll::Ready(frame), Some(watch)) => {
-                watch.is_waiting = false;
-                if frame.is_none() {
-                    watch.fate.is_finished.store(true, Ordering::Relaxed);
+                watch.waits_since = None;
+                match &frame {
+                    None => watch.fate.is_finished.store(true, Ordering::Relaxed),
+                    Some(Ok(frame)) => {
+                        let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                        watch.bytes = watch.bytes.saturating_add(bytes);
+                    }
+                    Some(Err(_)) => {}
                 }
                 Poll::Ready(frame)
             }
@@ -168,21 +182,45 @@ impl Drop for RequestBody {
 }
 
 impl Watch {
-    /// Ready once the body has kept its reader waiting for too long.
+    /// Watches a body that begins now.
+    fn new(limit: Duration, fate: Arc<BodyFate>) -> Watch {
+        Watch { limit, timer: None, waits_since: None, period: None, bytes: 0, fate }
+    }
+
+    /// Ready once the body has kept its reader waiting for too long, or arrives too slowly.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
-        let timer = match (&mut self.timer, self.is_waiting) {
-            (Some(timer), true) => timer,
-            (Some(timer), false) => {
-                timer.as_mut().reset(Instant::now() + self.limit);
-                timer
+        loop {
+            let now = Instant::now();
+            let waits_since = *self.waits_since.get_or_insert(now);
+            let ends = self.end_of_period(now);
+            if waits_since + self.limit <= now || ends.is_none() {
+                self.fate.is_stalled.store(true, Ordering::Relaxed);
+                return Poll::Ready(BodyError::Stalled(self.limit));
             }
-            (none, _) => none.insert(Box::pin(sleep_until(Instant::now() + self.limit))),
-        };
-        self.is_waiting = true;
-        timer.as_mut().poll(cx).map(|()| {
-            self.fate.is_stalled.store(true, Ordering::Relaxed);
-            BodyError::Stalled(self.limit)
-        })
+            let at = ends.unwrap_or(now).min(waits_since + self.limit);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            if timer.deadline() != at {
+                timer.as_mut().reset(at);
+            }
+            std::task::ready!(timer.as_mut().poll(cx));
+        }
+    }
+
+    /// Returns when the current period of the rate ends, after beginning the next one if it has ended; none if too
+    /// little arrived in it.
+    fn end_of_period(&mut self, now: Instant) -> Option<Instant> {
+        let length = self.limit * PERIODS;
+        let began = *self.period.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(began);
+        if elapsed < length {
+            return Some(began + length);
+        }
+        let least = u128::from(LEAST_RATE) * elapsed.as_millis() / 1000;
+        if u128::from(self.bytes) < least {
+            return None;
+        }
+        (self.period, self.bytes) = (Some(now), 0);
+        Some(now + length)
     }
 }
 
@@ -198,5 +236,37 @@ mod tests {
         assert_eq!(body.size_hint().exact(), Some(5));
         let read = body.collect().await.expect("it cannot fail").to_bytes();
         assert_eq!(read, "hello");
+    }
+    /// For how many seconds, of an hour, a body is accepted of which `bytes` arrive every `every` seconds.
+    fn lasts(bytes: u64, every: u64) -> u64 {
+        let mut watch = Watch::new(Duration::from_secs(30), Arc::default());
+        let began = Instant::now();
+        let mut seconds = 0;
+        while seconds < 3600 && watch.end_of_period(began + Duration::from_secs(seconds)).is_some()
+        {
+            seconds += every;
+            watch.bytes += bytes;
+        }
+        seconds
+    }
+
+    #[test]
+    fn a_body_that_drips_ends_and_a_slow_one_does_not() {
+        assert_eq!(lasts(1, 1), 120);
+        assert_eq!(lasts(1, 29), 145);
+        assert_eq!(lasts(LEAST_RATE - 20, 1), 120);
+        assert!(lasts(LEAST_RATE, 1) >= 3600);
+        assert!(lasts(29 * LEAST_RATE, 29) >= 3600);
+    }
+
+    #[test]
+    fn a_fast_beginning_does_not_pay_for_a_drip() {
+        let mut watch = Watch::new(Duration::from_secs(30), Arc::default());
+        let began = Instant::now();
+        assert!(watch.end_of_period(began).is_some());
+        watch.bytes = 20 << 20;
+        assert!(watch.end_of_period(began + Duration::from_secs(120)).is_some());
+        watch.bytes += 1;
+        assert!(watch.end_of_period(began + Duration::from_secs(240)).is_none());
     }
 }

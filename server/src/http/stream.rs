@@ -8,13 +8,17 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use kv_core::{BodyReader, ReadError};
+use tokio::task::JoinHandle;
 
-use super::Body;
+use super::{Body, BoxError};
+
+/// The least size of a piece that is written from several small parts, except the last.
+pub const PIECE_BYTES: usize = 64 << 10;
 
 /// Makes the pieces of a body, one at a time, each once the client has read the one before.
 ///
-/// It runs on a thread that serves connections: a piece should cost no more than reading 64 KiB from
-/// the disk.
+/// In [`body`] it runs on a thread that serves connections: a piece should cost no more than reading
+/// 64 KiB from the disk. In [`offloaded`] it may read more.
 pub trait Pieces: Send + Unpin {
     /// Returns the next piece, which is not empty; none at the end.
     ///
@@ -61,7 +65,7 @@ impl<P: Pieces> http_body::Body for Streamed<P> {
                 }
             }
             Ok(None) => {}
-            Err(error) => tracing::error!(%error, "a response was cut: its value can't be read"),
+            Err(error) => log_cut(error),
         }
         Poll::Ready(piece.transpose().map(|piece| piece.map(Frame::data)))
     }
@@ -72,6 +76,65 @@ impl<P: Pieces> http_body::Body for Streamed<P> {
 
     fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// Logs that the client gets a part of a response only.
+fn log_cut(error: &ReadError) {
+    tracing::error!(%error, "a response was cut: the rest of it can't be read");
+}
+
+/// The body of these pieces, which are made on a thread that serves no connections. If a piece can't be
+/// read the connection is cut, as in [`body`].
+pub fn offloaded(pieces: impl Pieces + 'static) -> Body {
+    Body::new(Offloaded::Waiting(pieces))
+}
+
+/// What makes a piece, and the piece.
+type Made<P> = (P, Result<Option<Bytes>, ReadError>);
+
+/// A body whose pieces are made on request, on the blocking pool.
+enum Offloaded<P> {
+    /// The client has not asked for the next piece.
+    Waiting(P),
+    /// The next piece is being made.
+    Making(JoinHandle<Made<P>>),
+    /// The body has ended.
+    Ended,
+}
+
+impl<P: Pieces + 'static> http_body::Body for Offloaded<P> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Offloaded::Waiting(_) = *self
+            && let Offloaded::Waiting(mut pieces) = std::mem::replace(&mut *self, Offloaded::Ended)
+        {
+            let make = move || {
+                let piece = pieces.next();
+                (pieces, piece)
+            };
+            *self = Offloaded::Making(tokio::task::spawn_blocking(make));
+        }
+        let Offloaded::Making(making) = &mut *self else { return Poll::Ready(None) };
+        let made = std::task::ready!(Pin::new(making).poll(cx));
+        *self = Offloaded::Ended;
+        Poll::Ready(match made {
+            Ok((pieces, Ok(Some(piece)))) => {
+                *self = Offloaded::Waiting(pieces);
+                Some(Ok(Frame::data(piece)))
+            }
+            Ok((_pieces, Ok(None))) => None,
+            Ok((_pieces, Err(error))) => {
+                log_cut(&error);
+                Some(Err(error.into()))
+            }
+            Err(panic) => Some(Err(panic.into())),
+        })
     }
 }
 
@@ -118,5 +181,20 @@ mod tests {
     #[tokio::test]
     async fn a_piece_that_can_not_be_read_breaks_the_body() {
         assert!(body(Countdown(0xff), Some(2)).collect().await.is_err());
+    }
+    #[tokio::test]
+    async fn offloaded_pieces_arrive_in_order_and_an_error_breaks_the_body() {
+        let whole = offloaded(Countdown(3)).collect().await.unwrap().to_bytes();
+        assert_eq!(whole, [2, 2, 1, 1, 0, 0][..]);
+        let mut broken = offloaded(Countdown(0xff));
+        assert!(broken.frame().await.unwrap().is_err());
+        assert!(broken.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn no_piece_is_made_before_it_is_requested() {
+        let mut body = offloaded(Countdown(3));
+        assert!(!body.is_end_stream());
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), [2, 2][..]);
     }
 }

@@ -26,8 +26,8 @@ impl ConnectionMetrics {
             cut: counters(
                 r,
                 "waypost_connections_cut_total",
-                "Connections closed, and requests refused (body-timeout), by a time limit: the \
-                 label is its setting.",
+                "Connections closed, and requests refused (body-timeout), by a limit: the label is its \
+                 setting, or http2-frames.",
                 &["limit"],
             ),
             accept_errors: counter(

@@ -209,19 +209,70 @@ async fn an_http2_response_without_a_window_is_cut() {
     assert!(response.into_body().collect().await.is_err());
 }
 
-#[test]
-fn more_connections_than_allowed_wait_until_one_ends() {
-    let server = Server::start(&["--max-connections", "2"]);
-    let mut peers = [server.connect(), server.connect()];
-    for peer in &mut peers {
-        assert_eq!(peer.request(LIVE).status, 200);
+/// A connection from one of this machine's loopback addresses.
+#[cfg(target_os = "linux")]
+async fn connect_from(address: &str, server: &Server) -> crate::http::Peer<TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4().expect("the server accepts connections");
+    socket
+        .bind(format!("{address}:0").parse().expect("the server accepts connections"))
+        .expect("the server accepts connections");
+    let stream = socket
+        .connect(server.address.parse().expect("the server accepts connections"))
+        .await
+        .expect("the server accepts connections");
+    let stream = stream.into_std().expect("the server accepts connections");
+    stream.set_nonblocking(false).expect("the server accepts connections");
+    stream
+        .set_read_timeout(Some(crate::process::PATIENCE))
+        .expect("the server accepts connections");
+    crate::http::Peer::new(stream)
+}
+
+/// A connection that is served for keys, once those that the test has closed are gone.
+#[cfg(target_os = "linux")]
+async fn ordinary(address: &str, server: &Server) -> crate::http::Peer<TcpStream> {
+    for _ in 0..10_000 {
+        let mut peer = connect_from(address, server).await;
+        if peer.request("GET /binding/n/k HTTP/1.1\r\nHost: x\r\n\r\n").status == 404 {
+            return peer;
+        }
     }
-    let mut third = server.connect();
-    third.send(LIVE);
-    assert!(third.is_silent());
-    drop(peers);
-    assert_eq!(third.response().status, 200);
-    assert!(server.into_log().contains("(max-connections) max=2"));
+    panic!("no connection of {address} is served for keys");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn connections_above_the_bound_serve_operators_only() {
+    const GET: &str = "GET /binding/n/k HTTP/1.1\r\nHost: x\r\n\r\n";
+    const KEY: &str = "GET /metrics HTTP/1.1\r\nHost: x\r\nWaypost-Namespace: n\r\n\r\n";
+
+    let server = Server::start(&["--namespaces", "n", "--max-connections", "4"]);
+    let mut open = vec![ordinary("127.0.0.2", &server).await, ordinary("127.0.0.2", &server).await];
+    // This one has its half, which the others do not feel.
+    for request in [GET, KEY] {
+        let response = connect_from("127.0.0.2", &server).await.request(request);
+        assert_eq!(response.status, 503, "{}", response.head);
+        assert_eq!(response.header("retry-after"), Some("1"));
+        assert_eq!(response.header("connection"), Some("close"));
+    }
+    open.push(ordinary("127.0.0.3", &server).await);
+    open.push(ordinary("127.0.0.4", &server).await);
+    assert_eq!(connect_from("127.0.0.5", &server).await.request(GET).status, 503);
+    let mut dripping = Vec::new();
+    for _ in 0..200 {
+        dripping.push(connect_from("127.0.0.2", &server).await);
+        dripping.last_mut().unwrap().send("G");
+    }
+    for path in ["/healthz", "/readyz", "/metrics", "/v1/namespaces", "/v1/cluster"] {
+        for address in ["127.0.0.2", "127.0.0.5"] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let response = connect_from(address, &server).await.request(request);
+            assert_ne!(response.status, 503, "{path} for {address}");
+        }
+    }
+    drop((open, dripping));
+    let _served = ordinary("127.0.0.5", &server).await;
+    server.await_log("(max-connections) max=4");
 }
 
 #[test]

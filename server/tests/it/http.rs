@@ -42,6 +42,11 @@ impl<S: Read + Write> Peer<S> {
         self.stream.get_mut().write_all(bytes.as_ref()).expect("the server accepts the bytes");
     }
 
+    /// Sends bytes to a server that may close the connection.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes.as_ref())
+    }
+
     /// Sends a request and reads its response.
     pub(crate) fn request(&mut self, bytes: impl AsRef<[u8]>) -> Response {
         self.send(bytes);

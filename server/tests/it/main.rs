@@ -1,6 +1,7 @@
 //! Tests of the binary as a process: its command line, its connections, its end.
 
 mod addresses;
+mod bounds;
 mod cluster;
 mod commands;
 mod connections;

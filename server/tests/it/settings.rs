@@ -136,7 +136,7 @@ fn a_wrong_variable_is_named_and_an_empty_one_is_not_set() {
     };
     let list = ["namespace", "list"];
     fails(&list, "WAYPOST_SERVER", "localhost", "write http://HOST:PORT");
-    fails(&["doctor"], "WAYPOST_SERVER", "https://x", "does not speak HTTPS");
+    fails(&["doctor"], "WAYPOST_SERVER", "ftp://x", "write http://HOST:PORT");
     fails(&["cluster", "status"], "WAYPOST_SERVER", "x", "write http://HOST:PORT");
     fails(&["serve"], "WAYPOST_LOG", "verbose", "error, warn, info, debug, trace");
     let mut command = waypost(["serve", "--data", "data"]);

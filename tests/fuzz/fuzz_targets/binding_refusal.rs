@@ -5,7 +5,10 @@
 use http::{Method, StatusCode};
 use hyper::ext::ReasonPhrase;
 use libfuzzer_sys::fuzz_target;
-use waypost::api::binding::refusal::{Refusal, phrase};
+use waypost::{
+    api::binding::refusal::{Refusal, phrase},
+    kv::Invalid,
+};
 
 const MAX_PHRASE_BYTES: usize = 512;
 
@@ -35,7 +38,7 @@ fuzz_target!(|input: &[u8]| {
     let with_body = input.len().is_multiple_of(2);
     check(Refusal::new(StatusCode::BAD_REQUEST, text.clone().into_owned()), with_body);
     check(Refusal::unknown_namespace(&text, with_body), with_body);
-    check(Refusal::key_too_long(input.len()), with_body);
+    check(Invalid::key_too_long(input.len()).into(), with_body);
     if let Ok(method) = Method::from_bytes(input) {
         check(Refusal::method(&method, "GET"), with_body);
     }

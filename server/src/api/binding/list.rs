@@ -1,12 +1,18 @@
 //! List: a page of keys, without their values.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::{Response, StatusCode};
-use kv_core::{ListQuery, NamespaceId, Page, Store, limits::MAX_KEY_BYTES};
+use kv_core::{ListQuery, Listed, NamespaceId, Page, ReadError, Store, limits::MAX_KEY_BYTES};
 use serde::Serialize;
 
 use super::{options, refusal::Refusal};
 use crate::{
-    http::{Body, reply},
+    http::{
+        Body, reply,
+        stream::{self, PIECE_BYTES, Pieces},
+    },
     kv::{Invalid, cursor, query::Query},
     metrics::Metrics,
 };
@@ -38,40 +44,103 @@ impl Request {
     }
 }
 
-/// Responds to a list. Reads the disk. Keys whose entries are damaged are left out and counted. The reply is in memory
-/// until its client has read it or has exceeded the time limit: 1000 keys of 512 bytes with metadata of 1024 bytes are
-/// 1.6 MB, or several times as much if everything must be escaped.
+/// Responds to a list. Reads the disk. Keys whose entries are damaged are left out and counted.
+///
+/// The reply is written while its client reads it: a piece of it is in memory, and no view of the store is held
+/// between two pieces. So a long page is not one snapshot, as two pages are not.
 pub(super) fn respond(
     store: &Store,
-    metrics: &Metrics,
+    metrics: &Arc<Metrics>,
     namespace: NamespaceId,
-    request: &Request,
+    request: Request,
 ) -> Result<Response<Body>, Refusal> {
-    let query = ListQuery {
-        prefix: &request.prefix,
-        after: request.after.as_deref(),
-        limit: request.limit,
+    let mut listing = Listing {
+        store: store.clone(),
+        metrics: Arc::clone(metrics),
+        namespace,
+        left: request.limit,
+        request,
+        reply: Reply::default(),
     };
-    let page = store.list(namespace, &query)?;
-    if !page.damaged.is_empty() {
-        // The keys may be personal data: `waypost cluster status` names them, the log does not.
-        let keys = page.damaged.len();
-        tracing::error!(%namespace, keys, "a list left out keys whose entries are damaged on this disk");
-        metrics.left_out_of_lists(keys);
-    }
-    Ok(reply::with_type(StatusCode::OK, reply::JSON, encode(&page)))
+    listing.fill()?;
+    let body = match listing.reply.is_done {
+        true => Body::full(listing.reply.out),
+        false => stream::offloaded(listing),
+    };
+    Ok(reply::with_type(StatusCode::OK, reply::JSON, body))
 }
 
-/// The JSON of a list.
-#[derive(Serialize)]
-struct Reply<'a> {
-    /// The keys of the page, in order.
-    keys: Vec<Key<'a>>,
-    /// Whether no key follows the page.
-    list_complete: bool,
-    /// Where the next page begins; none after the last page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
+/// How many keys are read at a time: with everything in them escaped, their JSON takes less than 200 KiB.
+const READ_KEYS: usize = 32;
+
+/// A page that is written piece by piece.
+struct Listing {
+    /// The store.
+    store: Store,
+    /// The metrics.
+    metrics: Arc<Metrics>,
+    /// The namespace.
+    namespace: NamespaceId,
+    /// The request; `after` moves with the keys that are written.
+    request: Request,
+    /// The keys that the page may still have.
+    left: usize,
+    /// The JSON.
+    reply: Reply,
+}
+
+impl Listing {
+    /// Writes until the buffer has enough for a piece, or the page ends.
+    fn fill(&mut self) -> Result<(), ReadError> {
+        while !self.reply.is_done && self.reply.out.len() < PIECE_BYTES {
+            let query = ListQuery {
+                prefix: &self.request.prefix,
+                after: self.request.after.as_deref(),
+                limit: self.left.min(READ_KEYS),
+            };
+            let page = self.store.list(self.namespace, &query)?;
+            self.count_damaged(page.damaged.len());
+            page.entries.iter().for_each(|entry| self.reply.key(entry));
+            self.left = self.left.saturating_sub(page.entries.len());
+            let last = page.entries.last().map(|entry| entry.key.to_vec());
+            if page.complete || self.left == 0 || last.is_none() {
+                let next = last.or(self.request.after.take()).filter(|_| !page.complete);
+                self.reply.end(next.as_deref());
+            } else {
+                self.request.after = last;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts keys that the page leaves out.
+    fn count_damaged(&self, keys: usize) {
+        if keys > 0 {
+            // The keys may be personal data: `waypost cluster status` names them, the log does not.
+            let namespace = self.namespace;
+            tracing::error!(%namespace, keys, "a list left out keys whose entries are damaged on this disk");
+            self.metrics.left_out_of_lists(keys);
+        }
+    }
+}
+
+impl Pieces for Listing {
+    fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        self.fill()?;
+        let piece = std::mem::take(&mut self.reply.out);
+        Ok((!piece.is_empty()).then(|| piece.into()))
+    }
+}
+
+/// The JSON of a list: `{"keys":[…],"list_complete":false,"cursor":"…"}`.
+#[derive(Default)]
+struct Reply {
+    /// The bytes that are written and not taken yet.
+    out: Vec<u8>,
+    /// Whether a key is written.
+    has_keys: bool,
+    /// Whether the end is written.
+    is_done: bool,
 }
 
 /// A key of a list, as JSON.
@@ -87,27 +156,49 @@ struct Key<'a> {
     metadata: Option<&'a str>,
 }
 
+impl Reply {
+    /// Writes a key.
+    fn key(&mut self, entry: &Listed) {
+        let before: &[u8] = if self.has_keys { b"," } else { br#"{"keys":["# };
+        self.out.extend_from_slice(before);
+        self.has_keys = true;
+        let key = Key {
+            // Keys that this API stored are text; those of an embedded writer may be any bytes.
+            name: String::from_utf8_lossy(&entry.key),
+            expiration: entry.expires_at,
+            metadata: entry.metadata.as_deref(),
+        };
+        serde_json::to_writer(&mut self.out, &key)
+            .expect("texts and numbers can be written as JSON");
+    }
+
+    /// Writes the end, with the key after which the next page begins if there is one.
+    fn end(&mut self, next: Option<&[u8]>) {
+        if !self.has_keys {
+            self.out.extend_from_slice(br#"{"keys":["#);
+        }
+        let end = match next {
+            None => r#"],"list_complete":true}"#.into(),
+            Some(key) => format!(r#"],"list_complete":false,"cursor":"{}"}}"#, cursor::encode(key)),
+        };
+        self.out.extend_from_slice(end.as_bytes());
+        self.is_done = true;
+    }
+}
+
 /// The JSON of a page.
 #[must_use]
 pub fn encode(page: &Page) -> Vec<u8> {
-    let keys = page.entries.iter().map(|entry| Key {
-        // Keys that this API stored are text; those of an embedded writer may be any bytes.
-        name: String::from_utf8_lossy(&entry.key),
-        expiration: entry.expires_at,
-        metadata: entry.metadata.as_deref(),
-    });
+    let mut reply = Reply::default();
+    page.entries.iter().for_each(|entry| reply.key(entry));
     let last = page.entries.last().filter(|_| !page.complete);
-    let reply = Reply {
-        keys: keys.collect(),
-        list_complete: page.complete,
-        cursor: last.map(|entry| cursor::encode(&entry.key)),
-    };
-    serde_json::to_vec(&reply).expect("texts and numbers can be written as JSON")
+    reply.end(last.map(|entry| entry.key.as_bytes()));
+    reply.out
 }
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Hlc, Key, Listed, Metadata, OriginId, Version};
+    use kv_core::{Hlc, Key, Metadata, OriginId, Version};
 
     use super::*;
 

@@ -11,11 +11,8 @@ use super::super::{
 };
 use crate::http::{
     Body,
-    stream::{self, Pieces},
+    stream::{self, PIECE_BYTES, Pieces},
 };
-
-/// The least size of a piece of a reply, except the last.
-const PIECE_BYTES: usize = 64 * 1024;
 
 /// The form of the reply to a bulk get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
