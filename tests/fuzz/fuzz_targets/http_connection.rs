@@ -44,8 +44,9 @@ async fn exchange(input: &[u8]) -> Vec<u8> {
         connections: NonZeroU32::MIN,
         header_bytes: 8 << 10,
     };
-    let server = Arc::new(Server::new(router(&app), limits));
-    let listener = Listener::bind(&Listen::Unix(SOCKET.clone())).expect("the path is free");
+    let server = Arc::new(Server::new(Arc::new(router(&app)), limits));
+    let mode = "0600".parse().expect("a mode");
+    let listener = Listener::bind(&Listen::Unix(SOCKET.clone()), mode).expect("the path is free");
     let accepting = {
         let server = Arc::clone(&server);
         tokio::spawn(async move { server.accept(Entrance::plain(listener)).await })
