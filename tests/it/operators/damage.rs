@@ -73,7 +73,7 @@ fn put_all(cluster: &Cluster, at: usize, place: Place, entries: &mut Entries) {
 
 /// Asserts that a list which crosses the damaged key is answered and has all other keys.
 fn assert_lists(cluster: &Cluster, at: usize) {
-    let target = format!("/binding/{NAMESPACE}?limit=1000");
+    let target = format!("/binding/{NAMESPACE}?key_count_limit=1000");
     let answer = server(cluster, at).connect().get(&target).expect("the server answers");
     let text = answer.text();
     assert_eq!(answer.status, 200, "a list that crosses a damaged row fails: {text}");
