@@ -118,24 +118,9 @@ pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
         accepting.spawn(async move { server.accept(entrance).await });
     }
 
-    let name = signals.next().await;
-    tracing::info!(
-        connections = server.connections(),
-        "{name}: draining; signal again to stop at once"
-    );
-    let draining = async {
-        drain(&config.settings, &app.drain, &server).await;
-        if let Some(replication) = &replication {
-            hand_over::hand_over(&replication.membership(), &opened.store).await;
-        }
-    };
-    let is_drained = tokio::select! {
-        () = draining => true,
-        name = signals.next() => {
-            tracing::warn!(connections = server.connections(), "{name}: stopping at once");
-            false
-        }
-    };
+    let handing = replication.as_ref().map(|replication| (replication, &opened.store));
+    let is_drained =
+        drain_at_signal(&config.settings, (&app, &server), handing, &mut signals).await;
     app.drain.close();
     while let Some(ended) = accepting.join_next().await {
         ended?;
@@ -153,6 +138,34 @@ pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
         }
     };
     wait_for_close(opened.close(), hurry, LAST_WAIT, config.settings.durability.0).await
+}
+
+/// Waits for a signal, and then for running requests, and for the other locations to receive what was written here. Returns
+/// whether that was done before another signal.
+async fn drain_at_signal(
+    settings: &Settings,
+    (app, server): (&App, &Server),
+    handing: Option<(&Replication, &Store)>,
+    signals: &mut Signals,
+) -> bool {
+    let name = signals.next().await;
+    tracing::info!(
+        connections = server.connections(),
+        "{name}: draining; signal again to stop at once"
+    );
+    let draining = async {
+        drain(settings, &app.drain, server).await;
+        if let Some((replication, store)) = handing {
+            hand_over::hand_over(&replication.membership(), store).await;
+        }
+    };
+    tokio::select! {
+        () = draining => true,
+        name = signals.next() => {
+            tracing::warn!(connections = server.connections(), "{name}: stopping at once");
+            false
+        }
+    }
 }
 
 /// Opens the store. Returns none if a signal came meanwhile; then the store is closed again.

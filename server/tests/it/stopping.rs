@@ -56,7 +56,7 @@ fn a_stop_keeps_the_counters_of_rate_limits() {
     let length = check.len();
     let request =
         format!("POST /ratelimit HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{check}");
-    let mut server = Server::start(&[]);
+    let server = Server::start(&[]);
     assert!(server.connect().request(&request).body.contains(r#""success":true"#));
     let server = Server::start_in(server.stop(), "127.0.0.1:0", &[]);
     assert!(server.connect().request(&request).body.contains(r#""success":false"#));
