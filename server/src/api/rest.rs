@@ -13,7 +13,7 @@
 //! | bulk get | `POST N/{id}/bulk/get` | values by key |
 //! | account and user | `GET /accounts`, `/accounts/local`, `/memberships`, `/user`, `…/tokens/verify` | objects |
 //!
-//! Every response except a value is an [`envelope`]. A [`Failure`] has a number on which clients act. [`Route`] finds
+//! Every response except a value is an envelope (`envelope`). A [`Failure`] has a number on which clients act. [`Route`] finds
 //! the endpoint from the raw path, so that a key is decoded once.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The JSON of bulk writes, read piece by piece: one piece of one value is in memory.
 //!
 //! serde_json reads a string whole before it hands it over, and a value may have 100 MB here. struson reads a string as
-//! a stream. It reads names and numbers whole, so that [`Metered`] bounds those.
+//! a stream. It reads names and numbers whole, so that `Metered` bounds those.
 
 use std::{
     cell::Cell,
