@@ -3,6 +3,7 @@
 
 mod api;
 pub mod disk;
+pub mod heir;
 mod memory;
 mod overlay;
 pub mod redb;

@@ -47,7 +47,7 @@ pub use types::{
 pub use {
     body::{ChunkSource, NewBody, StagedChunk},
     cluster_clock::ClusterClock,
-    engine::Table,
+    engine::{Table, heir::Heir},
     error::advice,
     replication::{Replication, TurnOutcome},
     store::StoreView,

@@ -8,6 +8,8 @@
 //! Guests ([`Limit::guest`]) have a part of the table of classes of their own, so that they leave room for
 //! the others.
 
+use std::ops::Range;
+
 use crate::algorithm::{Holding, MAX_PERIOD_MS, fixed, gcra, sliding};
 use crate::limit::{Algorithm, Limit};
 use crate::sync::{AtomicU64, Ordering};
@@ -18,12 +20,18 @@ pub(crate) const CLASS_BITS: u32 = 12;
 /// The number of window classes of limits that are not guests: from 1 to this. Class 0 marks a slot that was
 /// never used.
 const OWN: usize = if cfg!(ratelimit_loom) { 2 } else { 2558 };
+/// Of these, the ones for an algorithm, a period and a count. Each of the rest is of an algorithm and a period, with the
+/// count that came first: a caller who varies the count of a known period can't use up the classes of other periods.
+const EXACT: usize = OWN / 2;
 /// The number of window classes of guests, which follow.
 const GUESTS: usize = if cfg!(ratelimit_loom) { 2 } else { 1024 };
 /// The class of windows that arrived when the table of classes was full: their period is not known.
 const UNKNOWN: u16 = 3583;
 /// The first of the 512 classes of GCRA, one for each float of a drain.
 const FIRST_GCRA: u16 = 3584;
+
+/// The bits of an entry without those of the count.
+const WITHOUT_COUNT: u64 = !(((1 << COUNT_BITS) - 1) << 1);
 
 /// The bits of a count as a float: five of exponent, two of mantissa.
 const COUNT_BITS: u32 = 7;
@@ -83,23 +91,33 @@ impl Classes {
     }
 
     /// Returns the class of an entry, and adds the entry if it is new.
-    #[expect(clippy::cast_possible_truncation, reason = "the table has fewer than 4096 entries")]
     fn intern(&self, entry: u64, is_guest: bool) -> u16 {
-        let (first, length) = if is_guest { (OWN, GUESTS) } else { (0, OWN) };
-        let start = (entry.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize;
-        for step in 0..length {
-            let at = first + (start + step) % length;
+        let class = match is_guest {
+            true => self.intern_in(OWN..OWN + GUESTS, entry, u64::MAX),
+            false => (self.intern_in(0..EXACT, entry, u64::MAX))
+                .or_else(|| self.intern_in(EXACT..OWN, entry, WITHOUT_COUNT)),
+        };
+        class.unwrap_or(UNKNOWN)
+    }
+
+    /// Returns the class within a range of an entry that equals this one in the bits of the mask, and adds this one if there
+    /// is none; `None` if the range is full.
+    #[expect(clippy::cast_possible_truncation, reason = "the table has fewer than 4096 entries")]
+    fn intern_in(&self, range: Range<usize>, entry: u64, mask: u64) -> Option<u16> {
+        let start = ((entry & mask).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize;
+        for step in 0..range.len() {
+            let at = range.start + (start + step) % range.len();
             let found = match self.windows[at].load(Ordering::Acquire) {
                 0 => self.windows[at]
                     .compare_exchange(0, entry, Ordering::AcqRel, Ordering::Acquire)
                     .map_or_else(|other| other, |_| entry),
                 found => found,
             };
-            if found == entry {
-                return at as u16 + 1;
+            if (found ^ entry) & mask == 0 {
+                return Some(at as u16 + 1);
             }
         }
-        UNKNOWN
+        None
     }
 
     /// Returns the entry of a window class; zero if its period is not known.
@@ -201,6 +219,22 @@ mod tests {
         }
         assert_eq!(classes.of(&limit(6000).guest(true)), UNKNOWN);
         assert_ne!(classes.of(&limit(6000)), UNKNOWN);
+    }
+
+    #[test]
+    fn many_counts_of_known_periods_leave_the_classes_of_other_periods() {
+        let classes = Classes::new();
+        let limit = |count, ms| Limit::fixed(count, Duration::from_millis(ms)).expect("in bounds");
+        for ms in 1..=100 {
+            for count in (0..32).flat_map(|power| {
+                (4..8).map(move |part: u64| u32::try_from(part << power >> 2).unwrap())
+            }) {
+                assert_ne!(classes.of(&limit(count, ms)), UNKNOWN);
+            }
+        }
+        let other = classes.of(&limit(5, 3_600_000));
+        let (period, fixed) = (classes.entry(other) >> (COUNT_BITS + 1), classes.entry(other) & 1);
+        assert_eq!((period, fixed), (3_600_000, 1));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kv_core::advice;
+use kv_core::{Heir, advice};
 
 mod directory;
 
@@ -134,20 +134,25 @@ pub fn create_directory(path: &Path) -> Result<(), PrivateFileError> {
                 File::open(parent)?.sync_all()?;
             }
         } else if path.read_dir()?.next().is_none() {
-            make_private(&File::open(path)?, path, 0o700)?;
+            let open = File::open(path)?;
+            make_private(&open, path, Heir::of(&open)?)?;
         }
         Ok(())
     };
     create().map_err(system(path))
 }
 
-/// Takes the permissions of other users away. Only the owner can do so: what another user owns stays as it is, with a
-/// warning, such as a volume that belongs to root and that the group of this process may write to.
-fn make_private(open: &File, path: &Path, mode: u32) -> io::Result<()> {
-    if open.metadata()?.permissions().mode() & OTHERS == 0 {
+/// Takes the permissions of other users to a directory away. Only the owner can do so: what another user owns stays as it
+/// is, with a warning, such as a volume that belongs to root and that the group of this process may write to. Root leaves
+/// it to those who need it.
+fn make_private(open: &File, path: &Path, heir: Option<Heir>) -> io::Result<()> {
+    let found = open.metadata()?;
+    if found.permissions().mode() & OTHERS == 0
+        || heir.is_some_and(|heir| heir.needs_group_of(&found))
+    {
         return Ok(());
     }
-    match open.set_permissions(Permissions::from_mode(mode)) {
+    match open.set_permissions(Permissions::from_mode(0o700)) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             tracing::warn!(
                 path = %path.display(),
@@ -210,6 +215,40 @@ mod tests {
         open.remove("key").unwrap();
         open.remove("key").unwrap();
         assert!(open.read("key").unwrap_err().is_missing());
+    }
+
+    #[test]
+    fn root_leaves_a_volume_for_a_group_to_its_group() {
+        use std::os::unix::fs::MetadataExt as _;
+        let parent = tempfile::tempdir().unwrap();
+        let data = parent.path().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::set_permissions(&data, Permissions::from_mode(0o2770)).unwrap();
+        if fs::metadata(&data).unwrap().uid() != 0
+            || std::os::unix::fs::chown(&data, Some(0), Some(4321)).is_err()
+        {
+            return;
+        }
+        fs::set_permissions(&data, Permissions::from_mode(0o2770)).unwrap();
+        create_directory(&data).unwrap();
+        let open = Directory::create_in_data(&data.join("cluster")).unwrap();
+        open.write("key", "secret").unwrap();
+        assert_eq!(open.read_secret("key").unwrap(), "secret");
+        let shown = |path: &str, user| {
+            let found = data.join(path).metadata().unwrap();
+            assert_eq!((found.uid(), found.gid()), (user, 4321), "{path}");
+            found.mode() & 0o777
+        };
+        assert_eq!(
+            (shown(".", 0), shown("cluster", 0), shown("cluster/key", 0)),
+            (0o770, 0o770, 0o660)
+        );
+        // The server has run.
+        fs::write(data.join("waypost.redb"), "").unwrap();
+        std::os::unix::fs::chown(data.join("waypost.redb"), Some(1234), Some(4321)).unwrap();
+        let open = Directory::create_in_data(&data.join("cluster")).unwrap();
+        open.write("key", "secret").unwrap();
+        assert_eq!((shown(".", 0), shown("cluster/key", 1234)), (0o770, 0o600));
     }
 
     #[test]

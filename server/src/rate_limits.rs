@@ -136,7 +136,8 @@ impl RateLimits {
 
     /// Saves the counters for the next start, if there are any. Blocks until they are durable.
     pub fn save(&self, store: &Store) {
-        if self.has_counters || self.limiter.stats().checks > 0 {
+        let stats = self.limiter.stats();
+        if self.has_counters || stats.checks > 0 || stats.records > 0 {
             saved::save(store, &self.limiter);
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     fs::{DirBuilder, File, Permissions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt, fchown},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,14 +13,14 @@ use rustix::{
     io::{Errno, retry_on_intr},
 };
 
-use super::storage::FILE;
+use super::{
+    heir::{Heir, is_open_to_others},
+    storage::{FILE, LOCK},
+};
 pub use super::{
     memory::memory,
     storage::{Directory, DiskFile},
 };
-
-/// The name of the file that is locked.
-const LOCK: &str = "LOCK";
 
 /// Why a data directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -103,12 +103,23 @@ impl DataDir {
         keep_private(&directory, path).map_err(failed)?;
         let lock = open_private(&directory, LOCK, OFlags::CREATE).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(DataDir { path: path.to_path_buf(), directory, _lock: lock }),
+            Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                Err(DirectoryError::Locked(path.display().to_string()))
+                return Err(DirectoryError::Locked(path.display().to_string()));
             }
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
+        // Somebody may have removed the file while another process has it locked.
+        match directory.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(DirectoryError::Locked(path.display().to_string()));
+            }
+            Err(TryLockError::Error(error)) => {
+                tracing::debug!(%error, "this file system locks no directory: the file LOCK is enough");
+            }
+            Ok(()) => {}
+        }
+        Ok(DataDir { path: path.to_path_buf(), directory, _lock: lock })
     }
 
     /// Opens a file, and names it in an error.
@@ -163,12 +174,12 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The permissions of everyone but the owner.
-const OTHERS: u32 = 0o077;
-
-/// Makes a directory private, unless it has files other than a store's, or another user owns it.
+/// Makes a directory private, unless it has files other than a store's, or another user owns it or needs it.
 fn keep_private(directory: &File, path: &Path) -> io::Result<()> {
-    if directory.metadata()?.permissions().mode() & OTHERS == 0 {
+    let found = directory.metadata()?;
+    if !is_open_to_others(&found)
+        || Heir::of(directory)?.is_some_and(|heir| heir.needs_group_of(&found))
+    {
         return Ok(());
     }
     if names(directory)?.iter().any(|name| name != LOCK && name != FILE) {
@@ -214,150 +225,46 @@ fn names(directory: &File) -> io::Result<Vec<String>> {
 /// Opens a file of the store for reads and writes, and makes it private.
 ///
 /// Root may run a command on the directory of a server that runs as another user. Then a new file belongs to that user, and
-/// links are not followed: the user could have put them there, to make root change or give away what they lead to.
+/// what a link leads to keeps its permissions: the user could have put the link there, to make root change it.
 fn open_private(directory: &File, name: &str, flags: OFlags) -> io::Result<File> {
-    let owner = owner_of(directory)?;
-    let links = if owner.is_some() { OFlags::NOFOLLOW } else { OFlags::empty() };
     let open = |flags: OFlags| {
-        let flags = flags | links | OFlags::RDWR | OFlags::CLOEXEC;
+        let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         retry_on_intr(|| rustix::fs::openat(directory, name, flags, mode)).map(File::from)
     };
-    let (opened, is_new) = match flags.contains(OFlags::CREATE) {
-        false => (open(flags), false),
-        true => match open(flags | OFlags::EXCL) {
-            Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => {
-                (open(flags.difference(OFlags::CREATE)), false)
-            }
-            created => (created, true),
-        },
+    let heir = Heir::of(directory)?;
+    if flags.contains(OFlags::CREATE) {
+        match open(flags | OFlags::EXCL) {
+            Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => {}
+            created => return given(directory, name, created?, heir),
+        }
+    }
+    let flags = flags.difference(OFlags::CREATE);
+    let (file, is_link) = match open(flags | OFlags::NOFOLLOW) {
+        Err(Errno::LOOP) => (open(flags)?, true),
+        opened => (opened?, false),
     };
-    let file = opened.map_err(|error| not_followed(name, error))?;
-    if let Some((user, group)) = owner.filter(|_| is_new) {
-        fchown(&file, Some(user), Some(group))?;
-    }
     let found = file.metadata()?;
-    if owner.is_some() && found.nlink() > 1 {
-        return Err(not_followed(name, Errno::LOOP));
-    }
-    if found.permissions().mode() & OTHERS != 0 {
+    let around = directory.metadata()?;
+    let is_kept =
+        heir.is_some_and(|heir| is_link || found.nlink() > 1 || heir.needs_group_of(&around));
+    if is_open_to_others(&found) && !is_kept {
         let private = file.set_permissions(Permissions::from_mode(0o600));
         unless_of_another(private, Path::new(name))?;
     }
     Ok(file)
 }
 
-/// Returns the owner of a directory, if this process is root and the owner is another user.
-fn owner_of(directory: &File) -> io::Result<Option<(u32, u32)>> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
+/// Gives a new file to the user who needs it. If that fails, the file is gone.
+fn given(directory: &File, name: &str, file: File, heir: Option<Heir>) -> io::Result<File> {
+    let done = heir.map_or(Ok(()), |heir| heir.give(&file, Path::new(name)));
+    if let Err(error) = done {
+        // What can't be removed stays, and the next start finds it.
+        let _removed_or_not = rustix::fs::unlinkat(directory, name, AtFlags::empty());
+        return Err(error);
     }
-    let found = directory.metadata()?;
-    Ok((found.uid() != 0).then(|| (found.uid(), found.gid())))
-}
-
-/// Explains the error for a link.
-fn not_followed(name: &str, error: Errno) -> io::Error {
-    if error != Errno::LOOP {
-        return error.into();
-    }
-    io::Error::other(format!(
-        "its file {name} is a link, which root does not follow in the directory of another user; run this as that user"
-    ))
+    Ok(file)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn mode(path: &Path) -> u32 {
-        path.metadata().unwrap().permissions().mode() & 0o777
-    }
-
-    /// Opens a store's directory and file twice, and returns the permissions after each.
-    fn modes(path: &Path) -> [[u32; 3]; 2] {
-        [(); 2].map(|()| {
-            let directory = DataDir::open(path).unwrap();
-            directory.create(FILE).or_else(|_exists| directory.open(FILE)).unwrap();
-            [mode(path), mode(&path.join(LOCK)), mode(&path.join(FILE))]
-        })
-    }
-
-    fn shared(parent: &Path, name: &str, files: &[&str]) -> PathBuf {
-        let path = parent.join(name);
-        fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-        for file in files {
-            fs::write(path.join(file), "").unwrap();
-            fs::set_permissions(path.join(file), Permissions::from_mode(0o644)).unwrap();
-        }
-        path
-    }
-
-    #[test]
-    fn a_store_becomes_private_whatever_its_permissions_were() {
-        let parent = tempfile::tempdir().unwrap();
-        for (name, files) in [("empty", &[][..]), ("store", &[LOCK, FILE]), ("copy", &[FILE])] {
-            let path = shared(parent.path(), name, files);
-            assert_eq!(modes(&path), [[0o700, 0o600, 0o600]; 2], "{name}");
-        }
-        assert_eq!(modes(&parent.path().join("a/b")), [[0o700, 0o600, 0o600]; 2]);
-    }
-
-    #[test]
-    fn a_directory_with_other_files_keeps_its_permissions_at_every_start() {
-        let parent = tempfile::tempdir().unwrap();
-        for (name, files) in [("home", &["notes"][..]), ("old", &["notes", LOCK, FILE])] {
-            let path = shared(parent.path(), name, files);
-            assert_eq!(modes(&path), [[0o755, 0o600, 0o600]; 2], "{name}");
-            assert_eq!(mode(&path.join("notes")), 0o644);
-        }
-    }
-
-    fn kind<T>(result: io::Result<T>) -> io::ErrorKind {
-        result.map(drop).expect_err("it fails").kind()
-    }
-
-    #[test]
-    fn files_are_created_once_listed_and_removed() {
-        let parent = tempfile::tempdir().unwrap();
-        let real: Arc<dyn Directory> =
-            Arc::new(DataDir::open(&parent.path().join("real")).unwrap());
-        for (directory, others) in [(real, vec![LOCK]), (memory(), vec![])] {
-            assert_eq!(kind(directory.open("log")), io::ErrorKind::NotFound);
-            assert_eq!(kind(directory.remove("log")), io::ErrorKind::NotFound);
-            let file = directory.create("log").unwrap();
-            assert_eq!(kind(directory.create("log")), io::ErrorKind::AlreadyExists);
-            file.write_at(3, b"abc").unwrap();
-            file.sync().unwrap();
-            directory.sync().unwrap();
-            let mut names = directory.list().unwrap();
-            names.sort();
-            assert_eq!(names, [&others[..], &["log"]].concat());
-            let mut read = [9; 6];
-            directory.open("log").unwrap().read_at(0, &mut read).unwrap();
-            assert_eq!(read, *b"\0\0\0abc");
-            assert_eq!(kind(file.read_at(1, &mut read)), io::ErrorKind::UnexpectedEof);
-            directory.remove("log").unwrap();
-            assert_eq!(directory.list().unwrap(), others);
-            // Who has it open still reads it, and a new file of its name is another one.
-            assert_eq!(directory.create("log").unwrap().size().unwrap(), 0);
-            file.set_len(2).unwrap();
-            assert_eq!(file.size().unwrap(), 2);
-        }
-    }
-
-    #[test]
-    fn a_directory_that_was_renamed_is_still_the_stores() {
-        let parent = tempfile::tempdir().unwrap();
-        let (before, after) = (parent.path().join("before"), parent.path().join("after"));
-        let directory = DataDir::open(&before).unwrap();
-        fs::rename(&before, &after).unwrap();
-        fs::create_dir(&before).unwrap();
-        directory.create("log").unwrap();
-        assert!(after.join("log").exists() && !before.join("log").exists());
-        assert!(matches!(DataDir::open(&after), Err(DirectoryError::Locked(_))));
-    }
-}
+mod tests;

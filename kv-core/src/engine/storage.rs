@@ -8,6 +8,9 @@ use std::{fmt, io, sync::Arc};
 /// The name of redb's file in the directory.
 pub(super) const FILE: &str = "waypost.redb";
 
+/// The name of the file that is locked.
+pub(super) const LOCK: &str = "LOCK";
+
 /// The directory of one store. Names are plain names of files, without separators.
 ///
 /// A file that was created or removed is so for this process at once, but only [`Directory::sync`] makes that

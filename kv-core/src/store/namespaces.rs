@@ -24,12 +24,13 @@ impl Store {
     /// # Errors
     /// See [`WriteError`]; [`InvalidWrite::Title`](crate::InvalidWrite::Title) if it can't be a title.
     pub fn namespace(&self, title: &str) -> Result<Namespace, WriteError> {
-        let (account, title) = (Account::default(), Title::new(title)?);
+        let (account, kept) = (Account::default(), Title::stored(title)?);
         loop {
-            if let Some(namespace) = self.namespaces().titled(&account, &title) {
+            // One that exists may have a title from before the rules for new ones.
+            if let Some(namespace) = self.namespaces().titled(&account, &kept) {
                 return Ok(namespace.clone());
             }
-            let (account, title) = (account.clone(), title.clone());
+            let (account, title) = (account.clone(), Title::new(title)?);
             match self.changed(Operation::CreateNamespace { account, title, id: None }) {
                 // Another thread created it meanwhile. It is in the next view that readers get.
                 Err(WriteError::Taken(Taken::Title { .. })) => {}
@@ -83,6 +84,26 @@ impl Store {
         match self.run(operation)? {
             Outcome::Namespace(namespace) => Ok(namespace),
             other => unreachable!("the outcome of a change to a namespace is it, not {other:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::InvalidWrite;
+
+    #[test]
+    fn a_namespace_whose_title_no_new_one_may_have_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        for text in [" a", "a\u{200b}", "0123456789abcdef0123456789abcdef"] {
+            let error = store.namespace(text).unwrap_err();
+            assert!(matches!(error, WriteError::Invalid(InvalidWrite::Title(_))), "{error}");
+            let (account, title) = (Account::default(), Title::stored(text).unwrap());
+            let create = Operation::CreateNamespace { account, title, id: None };
+            let former = store.changed(create).unwrap();
+            assert_eq!(store.namespace(text).unwrap(), former);
         }
     }
 }

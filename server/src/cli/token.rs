@@ -22,7 +22,10 @@ use crate::{
         issue::{self, IssueError, NewToken},
     },
     api::tokens::{CreatedToken, TokenInfo, TokenList, TokenRequest},
-    cluster::state::{files, files::ClusterDir},
+    cluster::state::{
+        descriptor::Descriptor,
+        files::{ClusterDir, FilesError},
+    },
 };
 
 /// Create, list and revoke access tokens.
@@ -110,6 +113,8 @@ pub(super) enum CommandError {
         "the store in {0} can't be opened: {1}. If its server runs, leave out --data to use the running server, or stop it"
     )]
     Open(PathBuf, OpenError),
+    #[error(transparent)]
+    Location(#[from] FilesError),
     #[error("the token was not written: {0}")]
     Write(#[from] WriteError),
     #[error("can't write to stdout: {0}")]
@@ -266,11 +271,18 @@ fn write(store: &Store, operation: Operation) -> Result<(), WriteError> {
 /// Opens the store of a stopped server. The first token may be older than the store.
 fn open(data: &Path, is_creation: bool) -> Result<Store, CommandError> {
     let failed = |error| CommandError::Open(data.to_owned(), error);
+    let location = Descriptor::load(&ClusterDir::of(data))?;
     if data.join(super::doctor::FILE).is_file() {
         // Without this, tombstones would count as known to everyone.
-        return Options::new().replicated(true).open(data).map_err(failed);
+        let options = Options::new().replicated(true);
+        let options = match location {
+            // A file that is empty becomes the store of this location, as the server would make it.
+            Some(location) => options.member(location.member).joining(),
+            None => options,
+        };
+        return options.open(data).map_err(failed);
     }
-    if ClusterDir::of(data).has(files::DESCRIPTOR) {
+    if location.is_some() {
         return Err(CommandError::NotJoined(data.to_owned()));
     }
     if !is_creation {
@@ -282,6 +294,25 @@ fn open(data: &Path, is_creation: bool) -> Result<Store, CommandError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster;
+
+    #[test]
+    fn an_empty_store_of_a_member_gets_the_identity_of_the_member() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let new = cluster::NewCluster {
+            data: parent.path().join("data"),
+            cluster: "prod".parse().expect("a name"),
+            location: "fra".parse().expect("a name"),
+            advertise: vec!["127.0.0.1:8421".parse().expect("an address")],
+            listen: ([127, 0, 0, 1], 0).into(),
+        };
+        cluster::init(&new, &SystemEnvironment::new()).expect("a cluster");
+        let directory = ClusterDir::of(&new.data);
+        let location = Descriptor::load(&directory).expect("a file").expect("a location");
+        std::fs::write(new.data.join(crate::cli::doctor::FILE), "").expect("a file");
+        let store = open(&new.data, true).expect("a store");
+        assert_eq!(store.member(), location.member);
+    }
 
     #[test]
     fn a_lifetime_has_a_unit_and_is_within_its_bounds() {

@@ -8,14 +8,14 @@
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
+use kv_core::Heir;
 use rustix::{
     fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat},
     io::Errno,
-    process::geteuid,
 };
 
 use super::{OTHERS, PrivateFileError, append_to, make_private, system};
@@ -37,8 +37,8 @@ pub struct Directory {
     open: File,
     /// Its path, for errors.
     path: PathBuf,
-    /// To whom new files are given: user and group. None if they belong to this process' user.
-    owner: Option<(u32, u32)>,
+    /// To whom new files are given. None if they belong to this process' user.
+    heir: Option<Heir>,
 }
 
 impl Directory {
@@ -49,7 +49,7 @@ impl Directory {
     pub(super) fn named(path: &Path) -> Result<Directory, PrivateFileError> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let open = File::open(path).map_err(system(path))?;
-        Ok(Directory { open, path: path.to_owned(), owner: None })
+        Ok(Directory { open, path: path.to_owned(), heir: None })
     }
 
     /// Opens a directory in a data directory.
@@ -57,14 +57,14 @@ impl Directory {
     /// # Errors
     /// If it does not exist, or is a link that root must not follow; or if the system refuses.
     pub fn in_data(path: &Path) -> Result<Directory, PrivateFileError> {
-        let owner = owner_of(path)?;
-        let follow = if owner.is_some() { OFlags::NOFOLLOW } else { OFlags::empty() };
+        let heir = heir_of(path)?;
+        let follow = if heir.is_some() { OFlags::NOFOLLOW } else { OFlags::empty() };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow;
         let open = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
-            Errno::LOOP | Errno::NOTDIR if is_link(path) => link(path, owner),
+            Errno::LOOP | Errno::NOTDIR if is_link(path) => link(path, heir),
             error => system(path)(error.into()),
         })?;
-        Ok(Directory { open: open.into(), path: path.to_owned(), owner })
+        Ok(Directory { open: open.into(), path: path.to_owned(), heir })
     }
 
     /// Creates a directory in a data directory for its owner only, unless it exists. An existing one becomes private only
@@ -80,11 +80,15 @@ impl Directory {
         };
         let directory = Directory::in_data(path)?;
         if created {
-            directory.give(&directory.open, path)?;
+            if let Err(error) = directory.give(&directory.open, path) {
+                // What can't be removed stays, and the next call finds it.
+                let _removed_or_not = fs::remove_dir(path);
+                return Err(error);
+            }
             let parent = path.parent().unwrap_or(Path::new("."));
             File::open(parent).and_then(|it| it.sync_all()).map_err(system(path))?;
         } else if path.read_dir().map_err(system(path))?.next().is_none() {
-            make_private(&directory.open, path, 0o700).map_err(system(path))?;
+            make_private(&directory.open, path, directory.heir).map_err(system(path))?;
         }
         Ok(directory)
     }
@@ -97,16 +101,16 @@ impl Directory {
     /// Opens an existing file.
     fn open(&self, name: &str, flags: OFlags) -> Result<File, PrivateFileError> {
         let path = self.path(name);
-        let follow = if self.owner.is_some() { OFlags::NOFOLLOW } else { OFlags::empty() };
+        let follow = if self.heir.is_some() { OFlags::NOFOLLOW } else { OFlags::empty() };
         let flags = flags | OFlags::CLOEXEC | follow;
         let file = openat(&self.open, name, flags, Mode::empty()).map_err(|error| match error {
-            Errno::LOOP if self.owner.is_some() => link(&path, self.owner),
+            Errno::LOOP if self.heir.is_some() => link(&path, self.heir),
             error => system(&path)(error.into()),
         })?;
         let file = File::from(file);
         let links = file.metadata().map_err(system(&path))?.nlink();
-        if self.owner.is_some() && links > 1 {
-            return Err(link(&path, self.owner));
+        if self.heir.is_some() && links > 1 {
+            return Err(link(&path, self.heir));
         }
         Ok(file)
     }
@@ -117,7 +121,10 @@ impl Directory {
         let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.open, name, flags, PRIVATE);
         let file = File::from(file.map_err(|error| system(&path)(error.into()))?);
-        self.give(&file, &path)?;
+        if let Err(error) = self.give(&file, &path) {
+            let _removed_or_not = self.remove_if_there(name);
+            return Err(error);
+        }
         Ok(file)
     }
 
@@ -131,8 +138,8 @@ impl Directory {
 
     /// Gives what this process has created to the owner of the directory.
     fn give(&self, file: &File, path: &Path) -> Result<(), PrivateFileError> {
-        match self.owner {
-            Some((user, group)) => fchown(file, Some(user), Some(group)).map_err(system(path)),
+        match self.heir {
+            Some(heir) => heir.give(file, path).map_err(system(path)),
             None => Ok(()),
         }
     }
@@ -249,17 +256,13 @@ impl Directory {
     }
 }
 
-/// The owner of the data directory around a directory, if this process is root and the owner is another user.
-fn owner_of(path: &Path) -> Result<Option<(u32, u32)>, PrivateFileError> {
-    if !geteuid().is_root() {
-        return Ok(None);
-    }
+/// Who needs what root creates in the data directory around a directory.
+fn heir_of(path: &Path) -> Result<Option<Heir>, PrivateFileError> {
     let data = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let data = fs::metadata(data).map_err(system(path))?;
-    Ok((data.uid() != 0).then(|| (data.uid(), data.gid())))
+    File::open(data).and_then(|data| Heir::of(&data)).map_err(system(path))
 }
 
 /// Whether a path is that of a symbolic link.
@@ -268,6 +271,6 @@ fn is_link(path: &Path) -> bool {
 }
 
 /// The error for a link of another user.
-fn link(path: &Path, owner: Option<(u32, u32)>) -> PrivateFileError {
-    PrivateFileError::Link { path: path.to_owned(), user: owner.map_or(0, |(user, _group)| user) }
+fn link(path: &Path, heir: Option<Heir>) -> PrivateFileError {
+    PrivateFileError::Link { path: path.to_owned(), user: heir.map_or(0, Heir::user) }
 }

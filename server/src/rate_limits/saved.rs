@@ -146,6 +146,10 @@ mod tests {
     use ratelimit::{Limit, Request};
 
     use super::*;
+    use crate::{
+        metrics::Metrics,
+        rate_limits::{RateLimitSettings, RateLimits},
+    };
 
     fn store() -> (tempfile::TempDir, Store) {
         let directory = tempfile::tempdir().unwrap();
@@ -184,6 +188,22 @@ mod tests {
             .count();
         assert_eq!(denied, 10_000);
         assert!(!restore(&store, builder()).unwrap().has_counters, "they were removed");
+    }
+
+    #[test]
+    fn usage_that_was_only_recorded_is_saved() {
+        let (_directory, store) = store();
+        let limit = Limit::fixed(1, Limit::MAX_PERIOD).unwrap();
+        let request = Request::new("n", "k", limit);
+        let open = |metrics: &Metrics| {
+            RateLimits::open(&store, RateLimitSettings::default(), metrics.limits()).unwrap()
+        };
+        let rates = open(&Metrics::new());
+        rates.save(&store);
+        assert!(store.local(NAME).unwrap().is_none(), "there is nothing to save");
+        assert!(rates.limiter().record(&request).allowed);
+        rates.save(&store);
+        assert!(!open(&Metrics::new()).limiter().peek(&request).allowed);
     }
 
     #[test]

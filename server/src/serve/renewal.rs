@@ -188,7 +188,7 @@ impl Keeper {
         let mut all: Vec<Address> = Vec::new();
         let peers = holder.into_iter().chain(dialled).chain(others.map(Peer::of));
         for address in peers.flat_map(|peer| peer.addresses) {
-            if !all.contains(&address) {
+            if address.is_dialable() && !all.contains(&address) {
                 all.push(address);
             }
         }

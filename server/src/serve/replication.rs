@@ -150,9 +150,11 @@ impl Replication {
 fn replica_config(location: &Location, guests: Option<Guests>) -> quic::Config {
     let Descriptor { listen, cluster, member, dial, .. } = &location.descriptor;
     let mut config = quic::Config::new(*listen, cluster.0, *member, identity(location));
-    config.bootstrap = (dial.iter())
-        .map(|peer| (peer.member, peer.addresses.iter().map(Address::to_string).collect()))
-        .collect();
+    let addresses = |peer: &Peer| {
+        let dialable = peer.addresses.iter().filter(|address| address.is_dialable());
+        dialable.map(Address::to_string).collect()
+    };
+    config.bootstrap = dial.iter().map(|peer| (peer.member, addresses(peer))).collect();
     config.guests = guests;
     config
 }

@@ -7,7 +7,7 @@ use kv_core::{Member, MemberId, Operation, Software, Store, WriteError, limits::
 use super::program;
 use crate::cluster::state::{
     descriptor::Peer,
-    names::{Address, Name},
+    names::{Address, Name, TextError},
 };
 
 /// A location that is being admitted.
@@ -64,6 +64,9 @@ pub enum AdmissionError {
     /// Another member has the name.
     #[error("another location is called {0:?}: set --location NAME")]
     NameTaken(String),
+    /// Its name is none that a new location may have.
+    #[error("{0}; set --location NAME")]
+    Name(TextError),
     /// Its program lacks a feature that the cluster uses.
     #[error(
         "it runs waypost of {joins}, which lacks what this cluster uses: {lacking}; start it with waypost {cluster} or a \
@@ -128,6 +131,10 @@ pub struct StoreRegistry(pub Store);
 
 impl Registry for StoreRegistry {
     fn check(&mut self, joining: &JoiningMember) -> Result<(), AdmissionError> {
+        let name = joining.location.as_str();
+        if joining.claim == Claim::New {
+            name.parse::<Name>().map_err(AdmissionError::Name)?;
+        }
         let view = self.0.view();
         program::check(joining.software.as_ref(), &kv_replicate::software(), view.features())?;
         let current = view.members().get(joining.member);
@@ -141,7 +148,6 @@ impl Registry for StoreRegistry {
             _ => {}
         }
         let mut others = view.members().iter().filter(|other| other.id != joining.member);
-        let name = joining.location.as_str();
         match others.find(|other| !other.removed && other.name == name) {
             Some(_) => Err(AdmissionError::NameTaken(name.to_owned())),
             None => Ok(()),

@@ -82,18 +82,28 @@ impl Address {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
 
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+    /// Reads an address that a location has had for long, maybe since a program with fewer rules.
+    ///
+    /// # Errors
+    /// If it has no host or no port.
+    pub(crate) fn kept(text: &str) -> Result<Address, TextError> {
+        let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        let is_host = |host: &str| match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            Some(ip) => ip.parse::<Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.bytes().all(is_good),
+        };
+        Address::with(text, is_host)
     }
-}
 
-impl FromStr for Address {
-    type Err = TextError;
+    /// Whether others can dial it. One that was kept may be of the machine itself only.
+    #[must_use]
+    pub(crate) fn is_dialable(&self) -> bool {
+        self.0.parse::<Address>().is_ok()
+    }
 
-    fn from_str(text: &str) -> Result<Address, TextError> {
+    /// Reads an address whose host this accepts.
+    fn with(text: &str, is_host: impl FnOnce(&str) -> bool) -> Result<Address, TextError> {
         let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
         match text.rsplit_once(':') {
             Some((host, port))
@@ -106,6 +116,20 @@ impl FromStr for Address {
                  fra.example.com:8421 or [2001:db8::1]:8421"
             ))),
         }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Address {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Address, TextError> {
+        Address::with(text, is_host)
     }
 }
 
@@ -183,6 +207,25 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Reads a name that a location has had for long, maybe since a program with fewer rules.
+    ///
+    /// # Errors
+    /// If it is empty or too long, or has control characters.
+    pub(crate) fn kept(text: &str) -> Result<Name, TextError> {
+        Name::with(text, |text| !text.contains(char::is_control))
+    }
+
+    /// Reads a name whose characters this accepts.
+    fn with(text: &str, is_plain: impl FnOnce(&str) -> bool) -> Result<Name, TextError> {
+        if (1..=MAX_MEMBER_NAME_BYTES).contains(&text.len()) && is_plain(text) {
+            return Ok(Name(text.to_owned()));
+        }
+        Err(TextError(format!(
+            "{text:?} is not a name: write 1 to {MAX_MEMBER_NAME_BYTES} bytes without control \
+             characters, invisible characters, and spaces at the ends"
+        )))
+    }
 }
 
 impl fmt::Display for Name {
@@ -196,14 +239,7 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Name, TextError> {
         let is_hidden = |letter: char| letter.is_control() || is_invisible(letter);
-        let is_plain = !text.contains(is_hidden) && text.trim() == text;
-        if (1..=MAX_MEMBER_NAME_BYTES).contains(&text.len()) && is_plain {
-            return Ok(Name(text.to_owned()));
-        }
-        Err(TextError(format!(
-            "{text:?} is not a name: write 1 to {MAX_MEMBER_NAME_BYTES} bytes without control \
-             characters, invisible characters, and spaces at the ends"
-        )))
+        Name::with(text, |text| !text.contains(is_hidden) && text.trim() == text)
     }
 }
 
@@ -257,9 +293,9 @@ pub(crate) mod text {
     }
 }
 
-/// Implements serde's traits for types that are written as their text.
+/// Implements serde's traits for types that are written as their text and read with the function.
 macro_rules! serde_as_text {
-    ($($name:ident),*) => {$(
+    ($($name:ident: $read:path),*) => {$(
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -268,119 +304,20 @@ macro_rules! serde_as_text {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+                $read(&String::deserialize(deserializer)?).map_err(D::Error::custom)
             }
         }
     )*};
 }
 
-serde_as_text!(ClusterId, TokenId, Sha256, Address, Name);
+// Files and members may have names and addresses that a former program accepted: this one goes on with them.
+serde_as_text!(
+    ClusterId: ClusterId::from_str,
+    TokenId: TokenId::from_str,
+    Sha256: Sha256::from_str,
+    Address: Address::kept,
+    Name: Name::kept
+);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_a_host_and_a_port_that_others_can_dial() {
-        for text in [
-            "fra.example:8421",
-            "fra.example.:8421",
-            "192.0.2.1:1",
-            "[2001:db8::1]:65535",
-            "[::1]:1",
-            "127.0.0.1:1",
-            "a_b-c:9",
-            "1a:9",
-            "4.example:9",
-        ] {
-            assert_eq!(text.parse::<Address>().expect(text).as_str(), text);
-        }
-        let long = format!("{}:8421", "x".repeat(270));
-        for text in ["", "a", ":1", "a:", "a:0", "a:65536", "::1:5", "a b:1", "udp://a:1", &long] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
-        }
-        for unreachable in [
-            "0.0.0.0",
-            "0.1.2.3",
-            "[::]",
-            "[::ffff:0.0.0.0]",
-            "224.0.0.1",
-            "255.255.255.255",
-            "[ff02::1]",
-            "[fe80::1]",
-            "[fe80::1%eth0]",
-            "1.2.3",
-            "1.2.3.4.5",
-            "256.1.1.1",
-            "1",
-            "0x7f.1",
-            "a.0x1",
-            "01.2.3.4",
-            "[1.2.3.4]",
-            "a..b",
-            ".a",
-            "-a",
-            "a-",
-            "[2001:db8::1",
-            "2001:db8::1]",
-            "[]",
-            "*",
-            "a.b..",
-            "user@a",
-        ] {
-            assert!(format!("{unreachable}:8421").parse::<Address>().is_err(), "{unreachable}");
-        }
-    }
-
-    #[test]
-    fn a_location_listens_on_the_family_of_each_address_that_it_advertises() {
-        let check = |address: &str, listen: &str| {
-            let addresses = ["fra.example:1".parse().unwrap(), address.parse().unwrap()];
-            check_families(&addresses, listen.parse().unwrap()).is_ok()
-        };
-        let (v4, v6) = ("192.0.2.1:8421", "[2001:db8::1]:8421");
-        for (address, listen, is_right) in [
-            (v4, "[::]:8421", true),
-            (v6, "[::]:8421", true),
-            (v4, "0.0.0.0:8421", true),
-            (v6, "0.0.0.0:8421", false),
-            (v6, "10.0.0.1:8421", false),
-            (v4, "[2001:db8::5]:8421", false),
-            (v6, "[2001:db8::5]:8421", true),
-            ("name.example:1", "0.0.0.0:8421", true),
-        ] {
-            assert_eq!(check(address, listen), is_right, "{address} {listen}");
-        }
-        let error = check_families(&[v6.parse().unwrap()], "0.0.0.0:8421".parse().unwrap());
-        let text = error.unwrap_err().to_string();
-        assert!(text.contains(v6) && text.contains("[::]:8421"), "{text}");
-    }
-
-    #[test]
-    fn a_location_is_reached_where_it_listens_if_others_can_dial_that() {
-        let at = |text: &str| advertised(text.parse().unwrap()).map(|address| address.to_string());
-        assert_eq!(at("192.0.2.1:8421").as_deref(), Some("192.0.2.1:8421"));
-        assert_eq!(at("[::1]:8421").as_deref(), Some("[::1]:8421"));
-        assert_eq!(at("127.0.0.1:0"), None);
-        assert_eq!(at("0.0.0.0:0"), None);
-    }
-
-    #[test]
-    fn a_name_is_short_and_visible() {
-        assert!("Frankfurt am Main".parse::<Name>().is_ok());
-        assert!("K\u{f6}ln \u{4e2d}".parse::<Name>().is_ok());
-        let long = "x".repeat(129);
-        for text in
-            ["", "a\nb", " a", "a ", "\u{a0}a", "a\u{200b}", "a\u{202e}b", "\u{feff}a", &long]
-        {
-            assert!(text.parse::<Name>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn ids_read_back_from_their_digits() {
-        let id = ClusterId(std::array::from_fn(|i| u8::try_from(i * 15).unwrap()));
-        assert_eq!(id.to_string().parse(), Ok(id));
-        assert!("12".parse::<ClusterId>().is_err());
-    }
-}
+mod tests;

@@ -137,7 +137,7 @@ fn read(bytes: &[u8]) -> Option<Token> {
         let (len, rest) = bytes.split_first_chunk()?;
         let len = usize::from(u16::from_be_bytes(*len));
         let (address, rest) = rest.split_at_checked(len).filter(|_| len <= MAX_ADDRESS_BYTES)?;
-        addresses.push(str::from_utf8(address).ok()?.parse().ok()?);
+        addresses.push(Address::kept(str::from_utf8(address).ok()?).ok()?);
         bytes = rest;
     }
     let (ca, id, secret) = (Sha256(*ca), TokenId(*id), Secret(*secret));
