@@ -12,6 +12,7 @@ use hyper::Method;
 use kv_core::{
     OpenError, Operation, Options, RandomError, Store, WriteError,
     env::{Environment as _, SystemEnvironment},
+    visible::escaped,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -23,6 +24,7 @@ use crate::{
     },
     api::tokens::{CreatedToken, TokenInfo, TokenList, TokenRequest},
     cluster::state::{files, files::ClusterDir},
+    terminal,
 };
 
 /// Create, list and revoke access tokens.
@@ -141,10 +143,10 @@ pub(super) fn run(command: Token) -> Result<(), CommandError> {
             if json {
                 return Ok(print_json(&created)?);
             }
-            writeln!(io::stdout().lock(), "{}", created.token)?;
+            writeln!(terminal::stdout(), "{}", created.token)?;
             eprintln!(
                 "Keep it: it can't be shown again. Its id is {}. Commands take it with --token-file FILE",
-                created.id
+                escaped(&created.id)
             );
         }
         Action::List => {
@@ -154,7 +156,7 @@ pub(super) fn run(command: Token) -> Result<(), CommandError> {
                 return Ok(print_json(&list)?);
             }
             let now = SystemEnvironment::new().now_ms() / 1000;
-            let mut out = io::stdout().lock();
+            let mut out = terminal::stdout();
             for token in &list.tokens {
                 writeln!(out, "{}", line(token, now))?;
             }
@@ -165,7 +167,11 @@ pub(super) fn run(command: Token) -> Result<(), CommandError> {
             if json {
                 return Ok(print_json(&revoked)?);
             }
-            writeln!(io::stdout().lock(), "revoked {}  {}", revoked.id, revoked.description)?;
+            writeln!(
+                terminal::stdout(),
+                "revoked {}",
+                escaped(&format!("{}  {}", revoked.id, revoked.description))
+            )?;
         }
         Action::Generate => {}
     }
@@ -188,9 +194,10 @@ fn line(token: &TokenInfo, now: u64) -> String {
         Some(at) => format!("used {}", date(at)),
         None => "not used since the start".to_owned(),
     };
-    let scopes = token.scopes.join(" ").escape_debug().to_string();
-    let description = token.description.escape_debug();
-    format!("{}  {scopes}  {state}, {used}  {description}", token.id)
+    // A line of the list stays one line, whatever a server sends.
+    let scopes = token.scopes.join(" ");
+    let text = format!("{}  {scopes}  {state}, {used}  {}", token.id, token.description);
+    escaped(&text).into()
 }
 
 /// Where the tokens are.
@@ -296,7 +303,7 @@ mod tests {
     #[test]
     fn a_line_of_the_list_has_no_control_characters() {
         let token = TokenInfo {
-            id: "07".into(),
+            id: "07\n\u{202e}".into(),
             scopes: vec!["kv:read=\u{1b}[31m".into()],
             description: "a\u{7}b".into(),
             created: 1,
@@ -304,7 +311,7 @@ mod tests {
             revoked: false,
             last_used: None,
         };
-        assert!(!line(&token, 5).chars().any(char::is_control), "{}", line(&token, 5));
+        assert!(!line(&token, 5).chars().any(|letter| letter.is_control() || letter == '\u{202e}'));
         assert!(line(&TokenInfo { expires: Some(5), ..token }, 5).contains("expired 1970-01-01"));
     }
 }
