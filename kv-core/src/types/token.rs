@@ -161,6 +161,12 @@ impl AccessTokens {
         self.tokens.is_empty() && !self.may_have_more
     }
 
+    /// The number of tokens, those included that this program does not understand.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
     /// Returns a token, if there is one with this id that this program understands.
     #[must_use]
     pub fn get(&self, id: AccessTokenId) -> Option<&Arc<AccessToken>> {

@@ -86,12 +86,6 @@ impl Gate {
         Gate { admin, ..Gate::default() }
     }
 
-    /// Whether it accepts a token that no store keeps.
-    #[must_use]
-    pub fn has_own(&self) -> bool {
-        self.admin.is_some()
-    }
-
     /// Whether a token could be accepted: without one, nobody can use a listener that other machines reach.
     #[must_use]
     pub fn has_tokens(&self, tokens: &AccessTokens) -> bool {
@@ -262,7 +256,7 @@ mod tests {
         let new = NewToken { scopes, description: String::new(), expires_in: None };
         let environment = SystemEnvironment::new();
         let (text, operation) =
-            issue::create(&new, &store.tokens(), true, &environment).expect("a token");
+            issue::create(&new, &store.tokens(), &environment).expect("a token");
         run(store, operation);
         text
     }
@@ -282,7 +276,7 @@ mod tests {
         assert!(!admits(&with_own, local()) && admits(&with_own, client(Origin::Unix)));
         let grant = with_own.admit(&remote(), &headers(&own.reveal()), &store.tokens(), false);
         assert!(grant.is_ok_and(|grant| grant.check(Need::Admin).is_ok()));
-        let token = create(&store, "ops");
+        let token = create(&store, "admin");
         assert!(!admits(&gate, local()) && admits(&gate, client(Origin::Unix)));
         let tokens = store.tokens();
         let (_, revocation) = issue::revoke(&token.id().to_string(), &tokens).expect("a token");
@@ -307,7 +301,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(directory.path()).expect("a store");
         let (gate, client) = (Gate::default(), local());
-        let (token, other) = (create(&store, "ops"), create(&store, "admin"));
+        let (other, token) = (create(&store, "admin"), create(&store, "ops"));
         let admit = |text: &str| gate.admit(&client, &headers(text), &store.tokens(), false);
         for _ in 0..2 {
             let grant = admit(&token.reveal()).expect("a token");

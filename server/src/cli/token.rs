@@ -222,7 +222,7 @@ impl Place {
             }
             Place::Stopped(store) => {
                 let environment = SystemEnvironment::new();
-                let (text, operation) = issue::create(&new, &store.tokens(), false, &environment)?;
+                let (text, operation) = issue::create(&new, &store.tokens(), &environment)?;
                 write(store, operation)?;
                 Ok(CreatedToken { id: text.id().to_string(), token: text.reveal() })
             }
