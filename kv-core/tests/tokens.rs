@@ -60,3 +60,15 @@ fn a_damaged_token_permits_nothing_and_access_does_not_become_free() {
     assert!(view.tokens().get(ID).is_none());
     assert!(!view.tokens().is_empty());
 }
+
+#[test]
+fn access_does_not_become_free_if_a_bit_of_the_key_of_the_only_token_flips() {
+    let key = [&NamespaceId::SYSTEM.0[..], &AccessToken::key(ID)].concat();
+    for (at, bits) in [(16, 1), (16, 0x20), (16, 0x80), (17, 1), (24, 0x40)] {
+        let mut case = Case::new();
+        write(&mut case, token().creation().unwrap());
+        case.flip_key(Table::Entries, &key, at, bits);
+        let view = case.store.view();
+        assert!(view.tokens().get(ID).is_none() && !view.tokens().is_empty(), "{at} {bits}");
+    }
+}

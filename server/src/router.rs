@@ -151,7 +151,7 @@ impl Router {
 
     /// Refuses what a web page made a browser send, unless the client needs a token: no page has one.
     fn check_page(&self, request: &Request<RequestBody>, client: &Client) -> Result<(), Refusal> {
-        if self.app.gate.needs_token(client, &self.app.store.tokens()) {
+        if self.app.gate.needs_token(client, &self.app.store.tokens(), self.app.may_lack_tokens()) {
             return Ok(());
         }
         self.web_pages.load().check(request)

@@ -16,8 +16,8 @@ use crate::{
         Vector, decode_head, split_entry,
     },
     types::{
-        AccessToken, AccessTokens, BodyId, Clock, Dot, FeaturesInUse, Hlc, JoinedRow, Key,
-        MemberId, Members, NamespaceId, Namespaces, OriginEntry, OriginId, OriginInfo,
+        AccessToken, AccessTokens, BodyId, Clock, Dot, FeaturesInUse, Hlc, JoinedRow, Key, Member,
+        MemberId, Members, Namespace, NamespaceId, Namespaces, OriginEntry, OriginId, OriginInfo,
         OriginRegistry, Owed, OwedKeys, OwedReason, SystemRow, UNPLACED, VersionVector,
     },
     view::{Damage, View},
@@ -300,6 +300,15 @@ fn load_system(
                     "a row of the system namespace is damaged: it is fetched from the other locations"
                 );
                 let name = split_entry(key).ok().and_then(|(_, name)| Key::new(name).ok());
+                // The bit that flipped may be one of the key. No single one makes the key of a token one of these.
+                let is_other = |name: &Key| {
+                    Namespace::id_of(name).is_some()
+                        || Member::id_of(name).is_some()
+                        || OriginEntry::is_key(name)
+                };
+                if !name.as_ref().is_some_and(is_other) {
+                    tokens.may_have_more();
+                }
                 if let Some(name) = name {
                     unopened.extend(OriginInfo::id_of(&name));
                     if let Some(id) = AccessToken::id_of(&name) {

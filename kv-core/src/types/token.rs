@@ -146,32 +146,48 @@ fn decode(id: AccessTokenId, value: &[u8]) -> Result<AccessToken, DecodeError> {
 
 /// All tokens, revoked and expired ones included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AccessTokens(BTreeMap<AccessTokenId, Option<Arc<AccessToken>>>);
+pub struct AccessTokens {
+    /// The tokens; none for a row that this program does not understand.
+    tokens: BTreeMap<AccessTokenId, Option<Arc<AccessToken>>>,
+    /// A row may be that of a token, and can't be read, its key included.
+    may_have_more: bool,
+}
 
 impl AccessTokens {
     /// Whether there never was a token. A row that is damaged, or that this program does not understand, is one: access
     /// must not become free because of it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tokens.is_empty() && !self.may_have_more
+    }
+
+    /// The number of tokens, those included that this program does not understand.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tokens.len()
     }
 
     /// Returns a token, if there is one with this id that this program understands.
     #[must_use]
     pub fn get(&self, id: AccessTokenId) -> Option<&Arc<AccessToken>> {
-        self.0.get(&id)?.as_ref()
+        self.tokens.get(&id)?.as_ref()
     }
 
     /// The tokens, by id, without those that this program does not understand.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<AccessToken>> {
-        self.0.values().flatten()
+        self.tokens.values().flatten()
+    }
+
+    /// Records that a row can't be read whose key may have been that of a token, until the store is opened again.
+    pub(crate) fn may_have_more(&mut self) {
+        self.may_have_more = true;
     }
 
     /// Adds or replaces a token, from a row that changed. None stands for a row that can't be read or understood: a token
     /// that was understood before is not accepted any more.
     pub(crate) fn insert(&mut self, id: AccessTokenId, token: Option<AccessToken>) {
         let token = token.map(Arc::new);
-        match self.0.entry(id) {
+        match self.tokens.entry(id) {
             Entry::Occupied(mut before) => drop(before.insert(token)),
             Entry::Vacant(place) => drop(place.insert(token)),
         }
@@ -255,6 +271,13 @@ mod tests {
         assert_eq!(tokens.get(ID).unwrap().scopes, "admin");
         tokens.insert(ID, None);
         assert!(tokens.get(ID).is_none() && tokens.iter().next().is_none());
+    }
+
+    #[test]
+    fn a_row_that_may_be_a_token_counts_as_one() {
+        let mut tokens = AccessTokens::default();
+        tokens.may_have_more();
+        assert!(!tokens.is_empty() && tokens.iter().next().is_none());
     }
 
     proptest! {

@@ -11,6 +11,12 @@ pub enum Unauthenticated {
         "this server needs a token: send the header `Authorization: Bearer wpt_…`, or use --token-file"
     )]
     Missing,
+    /// There is no token, and the location does not know yet whether its cluster has any.
+    #[error(
+        "this location is joining its cluster or rebuilding its store, and may not know all tokens yet: send a token \
+         (`Authorization: Bearer wpt_…`, --token-file), use a unix socket, or wait until /readyz responds with 200"
+    )]
+    Partial,
     /// The header is not of the form of a token.
     #[error("the header Authorization has no token: send `Authorization: Bearer wpt_…`, once")]
     NotBearer,
@@ -35,7 +41,7 @@ impl Unauthenticated {
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
-            Unauthenticated::Missing => "missing",
+            Unauthenticated::Missing | Unauthenticated::Partial => "missing",
             Unauthenticated::NotBearer | Unauthenticated::NotAToken(_) => "malformed",
             Unauthenticated::Unknown => "unknown",
             Unauthenticated::Revoked => "revoked",
@@ -47,7 +53,7 @@ impl Unauthenticated {
     #[must_use]
     pub fn challenge(self) -> &'static str {
         match self {
-            Unauthenticated::Missing => r#"Bearer realm="waypost""#,
+            Unauthenticated::Missing | Unauthenticated::Partial => r#"Bearer realm="waypost""#,
             _ => r#"Bearer realm="waypost", error="invalid_token""#,
         }
     }

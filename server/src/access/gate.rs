@@ -86,24 +86,18 @@ impl Gate {
         Gate { admin, ..Gate::default() }
     }
 
-    /// Whether it accepts a token that no store keeps.
-    #[must_use]
-    pub fn has_own(&self) -> bool {
-        self.admin.is_some()
-    }
-
     /// Whether a token could be accepted: without one, nobody can use a listener that other machines reach.
     #[must_use]
     pub fn has_tokens(&self, tokens: &AccessTokens) -> bool {
         self.admin.is_some() || !tokens.is_empty()
     }
 
-    /// Whether a client needs a token.
+    /// Whether a client needs a token. `is_partial` says that the store may lack tokens that its cluster has.
     #[must_use]
-    pub fn needs_token(&self, client: &Client, tokens: &AccessTokens) -> bool {
+    pub fn needs_token(&self, client: &Client, tokens: &AccessTokens, is_partial: bool) -> bool {
         match client.origin() {
             Origin::Unix => false,
-            Origin::Local(_) => self.has_tokens(tokens),
+            Origin::Local(_) => is_partial || self.has_tokens(tokens),
             Origin::Remote(_) => true,
         }
     }
@@ -117,12 +111,16 @@ impl Gate {
         client: &Client,
         headers: &HeaderMap,
         tokens: &AccessTokens,
+        is_partial: bool,
     ) -> Result<Grant, Unauthenticated> {
-        if !self.needs_token(client, tokens) {
+        if !self.needs_token(client, tokens, is_partial) {
             return Ok(Grant::Free);
         }
         let mut values = headers.get_all(AUTHORIZATION).iter();
-        let header = values.next().ok_or(Unauthenticated::Missing)?;
+        let header = values.next().ok_or(match is_partial {
+            true => Unauthenticated::Partial,
+            false => Unauthenticated::Missing,
+        })?;
         if values.next().is_some() {
             return Err(Unauthenticated::NotBearer);
         }
@@ -151,7 +149,7 @@ impl Gate {
             return Answer::Refuse;
         };
         // Without a token there is nothing to guess.
-        if why == Unauthenticated::Missing {
+        if matches!(why, Unauthenticated::Missing | Unauthenticated::Partial) {
             return Answer::Refuse;
         }
         match self.failures.count(ip).await {
@@ -258,7 +256,7 @@ mod tests {
         let new = NewToken { scopes, description: String::new(), expires_in: None };
         let environment = SystemEnvironment::new();
         let (text, operation) =
-            issue::create(&new, &store.tokens(), true, &environment).expect("a token");
+            issue::create(&new, &store.tokens(), &environment).expect("a token");
         run(store, operation);
         text
     }
@@ -268,16 +266,17 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(directory.path()).expect("a store");
         let (gate, none) = (Gate::default(), HeaderMap::new());
-        let admits =
-            |gate: &Gate, client: Client| gate.admit(&client, &none, &store.tokens()).is_ok();
+        let admits = |gate: &Gate, client: Client| {
+            gate.admit(&client, &none, &store.tokens(), false).is_ok()
+        };
         assert!(admits(&gate, local()) && admits(&gate, client(Origin::Unix)));
         assert!(!admits(&gate, remote()));
         let own = TokenText::generate(&SystemEnvironment::new()).expect("a token");
         let with_own = Gate::new(Some(&own));
         assert!(!admits(&with_own, local()) && admits(&with_own, client(Origin::Unix)));
-        let grant = with_own.admit(&remote(), &headers(&own.reveal()), &store.tokens());
+        let grant = with_own.admit(&remote(), &headers(&own.reveal()), &store.tokens(), false);
         assert!(grant.is_ok_and(|grant| grant.check(Need::Admin).is_ok()));
-        let token = create(&store, "ops");
+        let token = create(&store, "admin");
         assert!(!admits(&gate, local()) && admits(&gate, client(Origin::Unix)));
         let tokens = store.tokens();
         let (_, revocation) = issue::revoke(&token.id().to_string(), &tokens).expect("a token");
@@ -287,12 +286,23 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_may_lack_tokens_of_its_cluster_is_not_free_except_over_a_unix_socket() {
+        let (gate, none, tokens) = (Gate::default(), HeaderMap::new(), AccessTokens::default());
+        let admit = |client: Client| gate.admit(&client, &none, &tokens, true);
+        assert_eq!(admit(local()).err(), Some(Unauthenticated::Partial));
+        assert!(admit(client(Origin::Unix)).is_ok());
+        let own = TokenText::generate(&SystemEnvironment::new()).expect("a token");
+        let grant = Gate::new(Some(&own)).admit(&local(), &headers(&own.reveal()), &tokens, true);
+        assert!(grant.is_ok());
+    }
+
+    #[test]
     fn a_token_with_a_wrong_secret_is_unknown_also_after_the_right_one() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(directory.path()).expect("a store");
         let (gate, client) = (Gate::default(), local());
-        let (token, other) = (create(&store, "ops"), create(&store, "admin"));
-        let admit = |text: &str| gate.admit(&client, &headers(text), &store.tokens());
+        let (other, token) = (create(&store, "admin"), create(&store, "ops"));
+        let admit = |text: &str| gate.admit(&client, &headers(text), &store.tokens(), false);
         for _ in 0..2 {
             let grant = admit(&token.reveal()).expect("a token");
             assert!(grant.check(Need::Ops).is_ok() && grant.check(Need::Admin).is_err());
@@ -327,7 +337,7 @@ mod tests {
         let store = Store::open(directory.path()).expect("a store");
         let mut twice = headers(&text);
         twice.append(AUTHORIZATION, HeaderValue::from_static("Bearer x"));
-        let admitted = Gate::new(Some(&token)).admit(&local(), &twice, &store.tokens());
+        let admitted = Gate::new(Some(&token)).admit(&local(), &twice, &store.tokens(), false);
         assert_eq!(admitted.err(), Some(Unauthenticated::NotBearer));
         store.close().expect("it closes");
     }

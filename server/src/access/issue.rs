@@ -12,7 +12,7 @@ use super::{
     token::TokenText,
 };
 
-/// The most tokens that are neither revoked nor expired.
+/// The most tokens, revoked and expired ones included: their rows are kept for ever, and every location holds all in memory.
 pub const MAX_TOKENS: usize = 10_000;
 
 /// A description of a token that is to be created.
@@ -45,7 +45,10 @@ pub enum IssueError {
     #[error("the description has a control character: write one without")]
     Control,
     /// There are as many tokens as there may be.
-    #[error("there are {MAX_TOKENS} tokens: revoke some that nobody uses")]
+    #[error(
+        "there are {MAX_TOKENS} tokens, which is the most; revoked and expired ones count and can't be removed: use a token \
+         that is still accepted (`waypost token list`), or --admin-token-file"
+    )]
     TooMany,
     /// The system gave no randomness.
     #[error("can't make a token: {0}")]
@@ -55,8 +58,8 @@ pub enum IssueError {
     NoToken(String),
 }
 
-/// Makes a token, and the operation that stores it. `has_others` says whether another token is accepted that no store
-/// keeps.
+/// Makes a token, and the operation that stores it. Only stored tokens count for the first one: the setting
+/// `admin-token-file` lets nobody into the other locations.
 ///
 /// # Errors
 /// See [`IssueError`].
@@ -66,7 +69,6 @@ pub enum IssueError {
 pub fn create(
     new: &NewToken,
     tokens: &AccessTokens,
-    has_others: bool,
     environment: &dyn Environment,
 ) -> Result<(TokenText, Operation), IssueError> {
     if new.scopes.as_slice().is_empty() {
@@ -75,12 +77,11 @@ pub fn create(
     if new.description.chars().any(char::is_control) {
         return Err(IssueError::Control);
     }
-    let is_first = tokens.is_empty() && !has_others;
-    if is_first && !new.scopes.as_slice().contains(&Scope::Admin) {
+    if tokens.is_empty() && !new.scopes.as_slice().contains(&Scope::Admin) {
         return Err(IssueError::FirstIsNotAdmin);
     }
     let now = environment.now_ms() / 1000;
-    if tokens.iter().filter(|token| is_live(token, now)).count() >= MAX_TOKENS {
+    if tokens.len() >= MAX_TOKENS {
         return Err(IssueError::TooMany);
     }
     let text = TokenText::generate(environment)?;
@@ -138,17 +139,14 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(directory.path()).expect("a store");
         let environment = SystemEnvironment::new();
-        let make = |scopes: &[&str], has_others| {
-            create(&new(scopes), &store.tokens(), has_others, &environment)
-        };
+        let make = |scopes: &[&str]| create(&new(scopes), &store.tokens(), &environment);
         let reads = ["kv:read=*"];
-        assert!(matches!(make(&reads, false), Err(IssueError::FirstIsNotAdmin)));
-        assert!(make(&reads, true).is_ok());
-        assert!(matches!(make(&[], true), Err(IssueError::NoScope)));
-        let (admin, operation) = make(&["ops", "admin"], false).expect("the first");
+        assert!(matches!(make(&reads), Err(IssueError::FirstIsNotAdmin)));
+        assert!(matches!(make(&[]), Err(IssueError::NoScope)));
+        let (admin, operation) = make(&["ops", "admin"]).expect("the first");
         store.submit(operation).expect("there is room").wait().expect("it is written");
         assert!(store.tokens().get(admin.id()).is_some_and(|one| admin.has_hash(&one.hash)));
-        assert!(make(&reads, false).is_ok());
+        assert!(make(&reads).is_ok());
         let tokens = store.tokens();
         let (revoked, operation) = revoke(&admin.id().to_string(), &tokens).expect("a token");
         assert_eq!(revoked.id, admin.id());

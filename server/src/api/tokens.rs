@@ -154,9 +154,7 @@ async fn create(
         description: request.description,
         expires_in: request.expires_in.map(Duration::from_secs),
     };
-    let has_others = app.gate.has_own();
-    let (text, operation) =
-        issue::create(&new, &app.store.tokens(), has_others, &SystemEnvironment::new())?;
+    let (text, operation) = issue::create(&new, &app.store.tokens(), &SystemEnvironment::new())?;
     app.writes.submit(operation).await?;
     tracing::info!(id = %text.id(), scopes = ?request.scopes, "created a token");
     let created = CreatedToken { id: text.id().to_string(), token: text.reveal() };

@@ -1,6 +1,6 @@
 //! HTTP for the commands that use a running server: one request, one response.
 
-use std::{fmt, io, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, io, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 use clap::Args;
@@ -109,6 +109,16 @@ impl FromStr for ServerUrl {
     }
 }
 
+impl ServerUrl {
+    /// Whether other machines can read what is sent there.
+    fn is_readable(&self) -> bool {
+        let ServerUrl::Tcp(authority) = self else { return false };
+        let host = bare_host(authority);
+        let is_loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+        !is_loopback && !host.eq_ignore_ascii_case("localhost")
+    }
+}
+
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -135,6 +145,11 @@ pub(super) enum ClientError {
     #[error(transparent)]
     Trust(#[from] TrustError),
     #[error(
+        "the token is not sent to {0}, because the network could read it: use https:// in --server or WAYPOST_SERVER, or \
+         unix:PATH on the machine of the server"
+    )]
+    Readable(ServerUrl),
+    #[error(
         "no response from {0} for {secs} s: the operation may or may not have been carried out; check before you \
          retry", secs = .1.as_secs()
     )]
@@ -155,7 +170,7 @@ pub(super) enum ClientError {
 impl ClientError {
     /// Whether the command itself was wrong.
     pub(super) fn is_usage(&self) -> bool {
-        matches!(self, ClientError::Variable(_))
+        matches!(self, ClientError::Variable(_) | ClientError::Readable(_))
     }
 }
 
@@ -190,6 +205,9 @@ impl Client {
             ServerUrl::Tls(_) => Some(trust::connector(ca_file.as_deref())?),
             _ => None,
         };
+        if token_file.is_some() && server.is_readable() {
+            return Err(ClientError::Readable(server));
+        }
         let authorization = token_file.as_deref().map(trust::authorization).transpose()?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
@@ -348,6 +366,26 @@ mod tests {
         }
         for text in ["", "unix:", "127.0.0.1:8420", "https://", "http://a:1/x", "ftp://a"] {
             assert!(text.parse::<ServerUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_sent_where_the_network_can_read_it() {
+        for (text, is_readable) in [
+            ("http://127.0.0.1:8420", false),
+            ("http://127.8.9.1", false),
+            ("http://LOCALHOST:1/", false),
+            ("http://[::1]:8420", false),
+            ("http://[::ffff:127.0.0.1]:8420", false),
+            ("https://kv.example.com", false),
+            ("unix:/run/waypost.sock", false),
+            ("http://kv.example.com", true),
+            ("http://localhost.example.com", true),
+            ("http://127.0.0.1.example.com", true),
+            ("http://[2001:db8::1]:8420", true),
+            ("http://10.0.0.5", true),
+        ] {
+            assert_eq!(text.parse::<ServerUrl>().expect(text).is_readable(), is_readable, "{text}");
         }
     }
 }

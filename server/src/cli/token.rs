@@ -12,6 +12,7 @@ use hyper::Method;
 use kv_core::{
     OpenError, Operation, Options, RandomError, Store, WriteError,
     env::{Environment as _, SystemEnvironment},
+    visible::escaped,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -26,6 +27,7 @@ use crate::{
         descriptor::Descriptor,
         files::{ClusterDir, FilesError},
     },
+    terminal,
 };
 
 /// Create, list and revoke access tokens.
@@ -146,10 +148,10 @@ pub(super) fn run(command: Token) -> Result<(), CommandError> {
             if json {
                 return Ok(print_json(&created)?);
             }
-            writeln!(io::stdout().lock(), "{}", created.token)?;
+            writeln!(terminal::stdout(), "{}", created.token)?;
             eprintln!(
                 "Keep it: it can't be shown again. Its id is {}. Commands take it with --token-file FILE",
-                created.id
+                escaped(&created.id)
             );
         }
         Action::List => {
@@ -159,7 +161,7 @@ pub(super) fn run(command: Token) -> Result<(), CommandError> {
                 return Ok(print_json(&list)?);
             }
             let now = SystemEnvironment::new().now_ms() / 1000;
-            let mut out = io::stdout().lock();
+            let mut out = terminal::stdout();
             for token in &list.tokens {
                 writeln!(out, "{}", line(token, now))?;
             }
@@ -170,7 +172,11 @@ pub(super) fn run(command: Token) -> Result<(), CommandError> {
             if json {
                 return Ok(print_json(&revoked)?);
             }
-            writeln!(io::stdout().lock(), "revoked {}  {}", revoked.id, revoked.description)?;
+            writeln!(
+                terminal::stdout(),
+                "revoked {}",
+                escaped(&format!("{}  {}", revoked.id, revoked.description))
+            )?;
         }
         Action::Generate => {}
     }
@@ -193,9 +199,10 @@ fn line(token: &TokenInfo, now: u64) -> String {
         Some(at) => format!("used {}", date(at)),
         None => "not used since the start".to_owned(),
     };
-    let scopes = token.scopes.join(" ").escape_debug().to_string();
-    let description = token.description.escape_debug();
-    format!("{}  {scopes}  {state}, {used}  {description}", token.id)
+    // A line of the list stays one line, whatever a server sends.
+    let scopes = token.scopes.join(" ");
+    let text = format!("{}  {scopes}  {state}, {used}  {}", token.id, token.description);
+    escaped(&text).into()
 }
 
 /// Where the tokens are.
@@ -220,7 +227,7 @@ impl Place {
             }
             Place::Stopped(store) => {
                 let environment = SystemEnvironment::new();
-                let (text, operation) = issue::create(&new, &store.tokens(), false, &environment)?;
+                let (text, operation) = issue::create(&new, &store.tokens(), &environment)?;
                 write(store, operation)?;
                 Ok(CreatedToken { id: text.id().to_string(), token: text.reveal() })
             }
@@ -327,7 +334,7 @@ mod tests {
     #[test]
     fn a_line_of_the_list_has_no_control_characters() {
         let token = TokenInfo {
-            id: "07".into(),
+            id: "07\n\u{202e}".into(),
             scopes: vec!["kv:read=\u{1b}[31m".into()],
             description: "a\u{7}b".into(),
             created: 1,
@@ -335,7 +342,7 @@ mod tests {
             revoked: false,
             last_used: None,
         };
-        assert!(!line(&token, 5).chars().any(char::is_control), "{}", line(&token, 5));
+        assert!(!line(&token, 5).chars().any(|letter| letter.is_control() || letter == '\u{202e}'));
         assert!(line(&TokenInfo { expires: Some(5), ..token }, 5).contains("expired 1970-01-01"));
     }
 }

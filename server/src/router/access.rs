@@ -33,7 +33,8 @@ pub(super) async fn admit(
     if is_open {
         return Ok((Grant::Free, request));
     }
-    let grant = match app.gate.admit(client, request.headers(), &app.store.tokens()) {
+    let (tokens, is_partial) = (app.store.tokens(), app.may_lack_tokens());
+    let grant = match app.gate.admit(client, request.headers(), &tokens, is_partial) {
         Ok(grant) => grant,
         Err(why) => return Err(unauthenticated(app, request, api, client, why).await),
     };
