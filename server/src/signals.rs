@@ -2,14 +2,24 @@
 //!
 //! SIGHUP has two meanings. An operator sends it to reload; and the system and the shell send it when a terminal is closed, and
 //! then a process that was started there should stop. A terminal that is closed is not a terminal any more: that
-//! tells the two apart.
+//! tells the two apart. A process that the shell has disowned gets no signal when its terminal is closed; one that comes long
+//! after that is the operator's.
 
 use std::{
     fs,
     io::{self, IsTerminal as _},
+    time::Duration,
 };
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, Interval, MissedTickBehavior, interval},
+};
+
+/// How often the terminals are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// The signal of a terminal that is closed comes within this time.
+const SIGNAL_COMES: Duration = Duration::from_secs(10);
 
 /// SIGTERM, SIGINT, and SIGHUP of a terminal that is closed.
 pub(crate) struct Signals {
@@ -61,8 +71,10 @@ impl Signals {
 pub(crate) struct Hangups {
     /// None under `nohup`, where the server ignores that its terminal is closed.
     signal: Option<Signal>,
-    /// How many of the standard streams were terminals.
-    terminals: usize,
+    /// The terminals of the standard streams.
+    terminals: Terminals,
+    /// When they are looked at.
+    looks: Interval,
 }
 
 impl Hangups {
@@ -72,7 +84,10 @@ impl Hangups {
         let is_ignored = fs::read_to_string("/proc/self/status")
             .is_ok_and(|status| ignores(&status, hangup.as_raw_value()));
         let signal = if is_ignored { None } else { Some(signal(hangup)?) };
-        Ok(Hangups { signal, terminals: terminals() })
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let terminals = Terminals { open: terminals(), fewer_since: None };
+        Ok(Hangups { signal, terminals, looks })
     }
 
     /// Waits for the next request to reload.
@@ -87,18 +102,47 @@ impl Hangups {
 
     /// Waits for the next signal.
     async fn any(&mut self) {
-        let has_come = match &mut self.signal {
-            Some(signal) => signal.recv().await.is_some(),
-            None => false,
-        };
-        if !has_come {
-            std::future::pending().await
+        let Some(signal) = &mut self.signal else { return std::future::pending().await };
+        loop {
+            tokio::select! {
+                biased;
+                Some(()) = signal.recv() => return,
+                now = self.looks.tick() => self.terminals.look(terminals(), now),
+            }
         }
     }
 
     /// Whether a standard stream was a terminal and is none any more.
     fn is_terminal_closed(&self) -> bool {
-        terminals() < self.terminals
+        self.terminals.is_one_closed(terminals())
+    }
+}
+
+/// How many terminals there are.
+#[derive(Debug)]
+struct Terminals {
+    /// How many there were, without those that were closed long ago.
+    open: usize,
+    /// Since when there are fewer.
+    fewer_since: Option<Instant>,
+}
+
+impl Terminals {
+    /// Notes how many there are now. One that was closed without a signal does not count any more.
+    fn look(&mut self, open: usize, now: Instant) {
+        if !self.is_one_closed(open) {
+            self.fewer_since = None;
+            return;
+        }
+        let since = *self.fewer_since.get_or_insert(now);
+        if now.duration_since(since) >= SIGNAL_COMES {
+            *self = Terminals { open, fewer_since: None };
+        }
+    }
+
+    /// Whether one was closed lately.
+    fn is_one_closed(&self, open: usize) -> bool {
+        open < self.open
     }
 }
 
@@ -119,6 +163,18 @@ fn ignores(status: &str, signal: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_that_was_closed_long_before_a_signal_has_nothing_to_do_with_it() {
+        let start = Instant::now();
+        let mut terminals = Terminals { open: 3, fewer_since: None };
+        for (second, open, is_closed) in
+            [(0, 3, false), (1, 0, true), (10, 0, true), (11, 0, false), (50, 0, false)]
+        {
+            terminals.look(open, start + Duration::from_secs(second));
+            assert_eq!(terminals.is_one_closed(open), is_closed, "after {second} s");
+        }
+    }
 
     #[test]
     fn the_mask_of_ignored_signals_is_read_bit_by_bit() {

@@ -36,7 +36,7 @@ const SAME_LOG: Duration = Duration::from_secs(60);
 
 /// Joins a cluster, if the settings have a token.
 pub(super) async fn join(settings: &Settings) -> Result<(), ServeError> {
-    let Some(token) = join_token::of(settings)? else { return Ok(()) };
+    let Some(token) = join_token::of(settings).await? else { return Ok(()) };
     let joining = JoinOptions {
         token,
         data: settings.data.clone(),
