@@ -151,7 +151,8 @@ impl Router {
 
     /// Refuses what a web page made a browser send, unless the client needs a token: no page has one.
     fn check_page(&self, request: &Request<RequestBody>, client: &Client) -> Result<(), Refusal> {
-        if self.app.gate.needs_token(client, &self.app.store.tokens(), self.app.may_lack_tokens()) {
+        let is_partial = access::may_lack_tokens(&self.app, api_of(request), request.method());
+        if self.app.gate.needs_token(client, &self.app.store.tokens(), is_partial) {
             return Ok(());
         }
         self.web_pages.load().check(request)

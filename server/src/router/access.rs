@@ -33,7 +33,8 @@ pub(super) async fn admit(
     if is_open {
         return Ok((Grant::Free, request));
     }
-    let (tokens, is_partial) = (app.store.tokens(), app.may_lack_tokens());
+    let tokens = app.store.tokens();
+    let is_partial = may_lack_tokens(app, api, request.method());
     let grant = match app.gate.admit(client, request.headers(), &tokens, is_partial) {
         Ok(grant) => grant,
         Err(why) => return Err(unauthenticated(app, request, api, client, why).await),
@@ -42,6 +43,17 @@ pub(super) async fn admit(
         None => Ok((grant, request)),
         Some(why) => Err(forbidden(app, request, api, &why).await),
     }
+}
+
+/// Whether a request needs a token because the store may lack those of its cluster. The state of a location that joins
+/// contains no data, and whoever makes it join must see it.
+pub(super) fn may_lack_tokens(app: &App, api: Api, method: &Method) -> bool {
+    let is_status = match api {
+        Api::Ops => true,
+        Api::Cluster => matches!(*method, Method::GET | Method::HEAD),
+        _ => false,
+    };
+    !is_status && app.may_lack_tokens()
 }
 
 /// What a request needs, as far as its API alone says.
