@@ -7,6 +7,7 @@ mod confirm;
 mod doctor;
 mod members;
 mod namespace;
+mod pinned;
 mod status;
 mod token;
 mod trust;

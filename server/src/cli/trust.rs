@@ -8,9 +8,10 @@ use std::{
 };
 
 use hyper::header::{HeaderValue, InvalidHeaderValue};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::{ClientConfig, RootCertStore, client::VerifierBuilderError, crypto::ring};
 use tokio_rustls::TlsConnector;
 
+use super::pinned::Pinned;
 use crate::tls::{self, TlsError};
 
 /// The name of stdin in place of a file.
@@ -29,6 +30,8 @@ pub(super) enum TrustError {
     NoRoots,
     #[error("TLS can't be used: {0}")]
     Tls(rustls::Error),
+    #[error("--ca-file can't be used: {0}")]
+    Roots(VerifierBuilderError),
     #[error("--token-file: can't read {0}: {1}")]
     Token(PathBuf, io::Error),
     #[error("--token-file: {0} does not hold a token, which is one line that begins with wpt_")]
@@ -37,10 +40,11 @@ pub(super) enum TrustError {
 
 /// Returns what checks the certificates of servers: with these CAs, or those of the system.
 pub(super) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, TrustError> {
-    let mut roots = RootCertStore::empty();
+    let (mut roots, mut given) = (RootCertStore::empty(), Vec::new());
     match ca_file {
         Some(path) => {
             for ca in tls::certificates(path).map_err(TrustError::Ca)? {
+                given.push(ca.clone());
                 roots.add(ca).map_err(|error| TrustError::NotACa(path.to_owned(), error))?;
             }
         }
@@ -52,10 +56,13 @@ pub(super) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, TrustErr
             }
         }
     }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let verifier = Pinned::new(roots, given, Arc::clone(&provider)).map_err(TrustError::Roots)?;
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TrustError::Tls)?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
