@@ -69,8 +69,10 @@ impl Signals {
 
 /// SIGHUP.
 pub(crate) struct Hangups {
-    /// None under `nohup`, where the server ignores that its terminal is closed.
-    signal: Option<Signal>,
+    /// The signal.
+    signal: Signal,
+    /// The process was started under `nohup`: a terminal that is closed does not stop it, and its signal only reloads.
+    stays: bool,
     /// The terminals of the standard streams.
     terminals: Terminals,
     /// When they are looked at.
@@ -81,13 +83,12 @@ impl Hangups {
     /// Catches the signal from now on.
     pub(crate) fn new() -> io::Result<Hangups> {
         let hangup = SignalKind::hangup();
-        let is_ignored = fs::read_to_string("/proc/self/status")
+        let stays = fs::read_to_string("/proc/self/status")
             .is_ok_and(|status| ignores(&status, hangup.as_raw_value()));
-        let signal = if is_ignored { None } else { Some(signal(hangup)?) };
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let terminals = Terminals { open: terminals(), fewer_since: None };
-        Ok(Hangups { signal, terminals, looks })
+        Ok(Hangups { signal: signal(hangup)?, stays, terminals, looks })
     }
 
     /// Waits for the next request to reload.
@@ -102,11 +103,10 @@ impl Hangups {
 
     /// Waits for the next signal.
     async fn any(&mut self) {
-        let Some(signal) = &mut self.signal else { return std::future::pending().await };
         loop {
             tokio::select! {
                 biased;
-                Some(()) = signal.recv() => return,
+                Some(()) = self.signal.recv() => return,
                 now = self.looks.tick() => self.terminals.look(terminals(), now),
             }
         }
@@ -114,7 +114,7 @@ impl Hangups {
 
     /// Whether a standard stream was a terminal and is none any more.
     fn is_terminal_closed(&self) -> bool {
-        self.terminals.is_one_closed(terminals())
+        !self.stays && self.terminals.is_one_closed(terminals())
     }
 }
 
