@@ -11,12 +11,14 @@ mod pinned;
 mod status;
 mod token;
 mod trust;
+mod variable;
 
 use std::{ffi::OsString, fmt::Display, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use kv_core::visible::escaped;
 
+use self::variable::environment;
 use crate::{
     config::{ConfigError, Every, Flags, Sources},
     demo, logging,
@@ -114,11 +116,6 @@ pub fn run() -> ExitCode {
 
 /// The variable that names the file of settings.
 const CONFIG: &str = "WAYPOST_CONFIG";
-
-/// The value of an environment variable; none if it is not set, or empty.
-fn environment(variable: &str) -> Option<OsString> {
-    std::env::var_os(variable).filter(|text| !text.is_empty())
-}
 
 /// Reports an error in one line on stderr.
 fn exit<E: Display>(result: Result<(), E>, is_usage: impl Fn(&E) -> bool) -> ExitCode {

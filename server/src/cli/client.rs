@@ -24,8 +24,8 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    environment,
     trust::{self, TrustError},
+    variable::environment,
 };
 use crate::{
     http::{BoxError, problem::Problem},

@@ -82,14 +82,23 @@ const LAST_DATE: u64 = 253_402_300_799;
 /// The longest of these times: a hundred years.
 const MAX_LIFETIME: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
-impl FromStr for Lifetime {
-    type Err = String;
+/// A text is not the time for which a token is accepted.
+#[derive(Debug, thiserror::Error)]
+enum LifetimeError {
+    #[error("{0:?} is not a time ({1}): write 12h, 90d or 1y")]
+    NotATime(String, humantime::DurationError),
+    #[error("{0} is out of range: write 1s to 100y")]
+    OutOfRange(String),
+}
 
-    fn from_str(text: &str) -> Result<Lifetime, String> {
+impl FromStr for Lifetime {
+    type Err = LifetimeError;
+
+    fn from_str(text: &str) -> Result<Lifetime, LifetimeError> {
         let time = humantime::parse_duration(text)
-            .map_err(|error| format!("{text:?} is not a time ({error}): write 12h, 90d or 1y"))?;
+            .map_err(|error| LifetimeError::NotATime(text.to_owned(), error))?;
         if time < Duration::from_secs(1) || time > MAX_LIFETIME {
-            return Err(format!("{text} is out of range: write 1s to 100y"));
+            return Err(LifetimeError::OutOfRange(text.to_owned()));
         }
         Ok(Lifetime(time))
     }
