@@ -18,7 +18,7 @@ const STRING_ERRORS: usize = 0;
 /// The most functions of more than 70 lines.
 const LONG_FUNCTIONS: usize = 0;
 /// The most functions of more than five arguments: they implement traits of other crates.
-const MANY_ARGUMENTS: usize = 2;
+const MANY_ARGUMENTS: usize = 3;
 /// The most functions with blocks nested deeper than three.
 const DEEP_FUNCTIONS: usize = 0;
 /// The most fields of a struct in the core of kv-replicate.
