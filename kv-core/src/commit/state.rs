@@ -311,9 +311,7 @@ fn load_system(
                 }
                 if let Some(name) = name {
                     unopened.extend(OriginInfo::id_of(&name));
-                    if let Some(id) = AccessToken::id_of(&name) {
-                        tokens.insert(id, None);
-                    }
+                    AccessToken::id_of(&name).into_iter().for_each(|id| tokens.insert(id, None));
                     owe_system(owed, name);
                 }
             }
