@@ -82,8 +82,8 @@ impl App {
     /// Whether the store may lack tokens that its cluster has: the location has not joined yet, or rebuilds its store.
     #[must_use]
     pub fn may_lack_tokens(&self) -> bool {
-        self.membership.as_ref().is_some_and(|membership| membership.is_partial())
-            || self.store.view().is_rebuilding()
+        // A new store that joins is in the same state.
+        self.store.view().is_rebuilding()
     }
 
     /// Returns why this location should get no traffic, or none if it should.

@@ -153,13 +153,6 @@ impl Membership {
         self.readiness.is_joined()
     }
 
-    /// Whether the location may lack rows that its first source had. Once it has joined, it lacks none, also if it has stopped
-    /// replicating.
-    #[must_use]
-    pub fn is_partial(&self) -> bool {
-        self.readiness.is_partial()
-    }
-
     /// Returns why this location should get no traffic: it is joining, or has stopped replicating. None
     /// if it should.
     #[must_use]

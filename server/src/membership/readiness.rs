@@ -18,8 +18,6 @@ use super::progress::progress;
 pub struct Readiness {
     /// The location has everything that its first source had.
     is_joined: AtomicBool,
-    /// It has had it at some time, also if it has stopped replicating since.
-    is_complete: AtomicBool,
     /// The stage is [`Stage::Active`].
     accepts_writes: AtomicBool,
     /// The stage, with its text for `/readyz`.
@@ -54,20 +52,13 @@ impl Readiness {
     pub fn new() -> Readiness {
         let (is_joined, accepts_writes) = (AtomicBool::new(false), AtomicBool::new(false));
         let stage = Mutex::new(Stage::Joining(JOINING.into()));
-        let is_complete = AtomicBool::new(false);
-        Readiness { is_joined, is_complete, accepts_writes, stage }
+        Readiness { is_joined, accepts_writes, stage }
     }
 
     /// Whether the location has everything that its first source had.
     #[must_use]
     pub fn is_joined(&self) -> bool {
         self.is_joined.load(Ordering::Acquire)
-    }
-
-    /// See [`super::Membership::is_partial`].
-    #[must_use]
-    pub fn is_partial(&self) -> bool {
-        !self.is_complete.load(Ordering::Acquire)
     }
 
     /// Returns why this location should get no traffic: it is joining, or has stopped replicating. None
@@ -103,9 +94,6 @@ impl Readiness {
 
     /// Updates the state from a report of the replica.
     pub fn observe(&self, report: &Result<Status, QueryError>) {
-        if report.as_ref().is_ok_and(|status| status.is_joined) {
-            self.is_complete.store(true, Ordering::Release);
-        }
         match report {
             Err(_ended) => self.halt("the replica has ended; restart the server"),
             Ok(Status { halted: Some(reason), .. }) => self.halt(&reason.to_string()),
