@@ -137,7 +137,7 @@ fn no_walk_ends_without_a_row_whatever_bit_of_a_key_of_the_index_flips_on_the_di
         let since = |behind: u64| {
             [Dot { origin: own, seq: last - 4 * behind }].into_iter().collect::<VersionVector>()
         };
-        case.flip_key(Table::Dots, &row, at, 1 << bit);
+        case.flip_key(Table::Dots, &row, at, 1 << bit).unwrap();
         for round in 0..2 {
             for behind in 1..24 {
                 let (names, is_whole) = some_beyond(&mut case, &since(behind));

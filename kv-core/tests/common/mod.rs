@@ -12,7 +12,7 @@ use std::sync::{
 };
 
 use kv_core::{
-    Attributes, Hlc, Key, NamespaceId, Operation, Outcome, Table,
+    Attributes, Hlc, Key, NamespaceId, OpenError, Operation, Outcome, Table,
     commit::{Applied, Committer, Creation, GcLimits, GcStep, Remote},
     derive_id,
     engine::{
@@ -35,6 +35,10 @@ pub(crate) struct Case {
 }
 
 fn open(engine: Arc<RedbEngine>) -> Committer<RedbEngine> {
+    try_open(engine).unwrap()
+}
+
+fn try_open(engine: Arc<RedbEngine>) -> Result<Committer<RedbEngine>, OpenError> {
     static NEXT: AtomicU16 = AtomicU16::new(100);
     let random = || {
         let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -42,7 +46,7 @@ fn open(engine: Arc<RedbEngine>) -> Committer<RedbEngine> {
         id[15] ^= high;
         Ok(id)
     };
-    Committer::open(engine, Creation::default(), random).unwrap()
+    Committer::open(engine, Creation::default(), random)
 }
 
 fn disk_engine(disk: &Arc<dyn Directory>) -> RedbEngine {
@@ -104,8 +108,15 @@ impl Case {
         self.reopen();
     }
 
-    /// Flips bits of a key where it is on the disk, out of the order of its table perhaps, and opens the store again.
-    pub(crate) fn flip_key(&mut self, table: Table, key: &[u8], at: usize, bits: u8) {
+    /// Flips bits of a key where it is on the disk, out of the order of its table perhaps, and opens the store again, which
+    /// may fail then.
+    pub(crate) fn flip_key(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        at: usize,
+        bits: u8,
+    ) -> Result<(), OpenError> {
         // The keys of a page stand one after the other.
         let rows = self.rows(table);
         let behind = rows.iter().map(|(key, _)| key).skip_while(|one| *one != key).take(2);
@@ -120,7 +131,8 @@ impl Case {
         assert!(!places.is_empty());
         places.into_iter().for_each(|place| bytes[place + at] ^= bits);
         file.write_at(0, &bytes).unwrap();
-        self.store = open(Arc::new(disk_engine(&self.disk)));
+        self.store = try_open(Arc::new(disk_engine(&self.disk)))?;
+        Ok(())
     }
 
     /// Collects garbage until nothing is left to do, or the disk fails.
