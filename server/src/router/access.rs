@@ -1,5 +1,5 @@
 //! Whom a request is from, and what that permits: everything about access is decided here, except for the namespaces of
-//! limits, which are in the body of a request.
+//! limits, which are in the body of a request or in its path.
 
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -61,7 +61,7 @@ fn need(api: Api) -> Option<Need<'static>> {
     match api {
         Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens => Some(Need::Admin),
         Api::Ops => Some(Need::Ops),
-        Api::Binding | Api::Rest | Api::Ratelimit | Api::Rls | Api::None => None,
+        Api::Binding | Api::Rest | Api::Ratelimit | Api::Rls | Api::Limits | Api::None => None,
     }
 }
 
