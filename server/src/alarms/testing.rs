@@ -68,7 +68,8 @@ pub(super) fn snapshot(member: Option<Member>) -> Snapshot {
         mode: Mode::Writer,
         damage: DamageState::default(),
         titles: Vec::new(),
-        configuration: None,
+        lost: None,
+        configuration: Vec::new(),
         member,
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the binary as a process: its command line, its connections, its end.
 
 mod addresses;
+mod audit;
 mod bounds;
 mod cluster;
 mod commands;
@@ -18,6 +19,7 @@ mod reload;
 mod requests;
 mod rest;
 mod rls;
+mod scopes;
 mod settings;
 mod stopping;
 mod tokens;
