@@ -7,6 +7,7 @@ mod cluster;
 mod commands;
 mod connections;
 mod demo;
+mod deploy;
 mod head;
 mod http;
 mod limits;
