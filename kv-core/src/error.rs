@@ -9,7 +9,7 @@ use crate::{
         NamespaceId, SoftwareVersion, Title, TitleError,
         limits::{
             END_OF_TIME, MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBER_ORIGINS,
-            MAX_MEMBERS, MAX_ORIGINS, MAX_VALUE_BYTES,
+            MAX_MEMBERS, MAX_ORIGINS, MAX_OVERRIDE_TEXT, MAX_OVERRIDES, MAX_VALUE_BYTES,
         },
     },
 };
@@ -266,6 +266,13 @@ pub enum InvalidWrite {
         MAX_LOCAL_PARTS as u64 * MAX_VALUE_BYTES
     )]
     LocalParts,
+    /// There are as many overrides of rate limits as there may be.
+    #[error(
+        "there are as many overrides of rate limits as there may be ({MAX_OVERRIDES}, or {} MiB of names and keys): \
+         delete some, or let them expire",
+        MAX_OVERRIDE_TEXT >> 20
+    )]
+    Overrides,
     /// The write to a row of the system namespace names no field.
     #[error("a write to a system row names no field: name at least one")]
     NoFields,

@@ -173,6 +173,29 @@ impl Limit {
         Ok(Limit { algorithm, shadow: false, guest: false, count, burst, period_ms, interval })
     }
 
+    /// Returns this limit with another count: of the same period and algorithm, so of the same counters. A count that
+    /// is too large becomes the largest. The burst of GCRA stays, unless it equals the count: then it follows the count.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ratelimit::{Algorithm, Limit};
+    /// let limit = Limit::sliding(100, Duration::from_secs(60))?;
+    /// assert_eq!(limit.with_count(500), Limit::sliding(500, Duration::from_secs(60))?);
+    /// let most = Limit::max_count(Algorithm::Sliding, limit.period());
+    /// assert_eq!(Some(limit.with_count(u32::MAX).count()), most);
+    /// # Ok::<(), ratelimit::LimitError>(())
+    /// ```
+    #[must_use]
+    pub fn with_count(self, count: u32) -> Limit {
+        let count = count.min(max_count(self.algorithm, self.period_ms));
+        if self.algorithm != Algorithm::Gcra {
+            return Limit { count, burst: count, ..self };
+        }
+        let interval = gcra::interval(count, self.period_ms);
+        let burst = if self.burst == self.count { count } else { self.burst };
+        Limit { count, interval, burst: burst.min(gcra::max_burst(interval)).max(1), ..self }
+    }
+
     /// Returns the largest count of an algorithm for a period, or `None` if the period is out of bounds.
     ///
     /// | algorithm | the largest count |

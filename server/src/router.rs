@@ -21,7 +21,7 @@ use crate::{
     access::{ApiName, Apis, Client, Grant},
     api::{
         binding::{self, target::Target},
-        cluster, doctor, namespaces, ops, ratelimit,
+        cluster, doctor, limits, namespaces, ops, ratelimit,
         rest::{self, Rest},
         rls::{self, Rls},
         tokens,
@@ -170,6 +170,7 @@ impl Router {
             Api::Rest => rest::serve(&self.app, &self.rest, grant, request).await,
             Api::Ratelimit => ratelimit::serve(&self.app, grant, request).await,
             Api::Rls => rls::serve(&self.app, &self.rls.load_full(), grant, request).await,
+            Api::Limits => limits::serve(&self.app, grant, request).await,
             Api::None => nothing(request.uri(), StatusCode::NOT_FOUND, NO_API.into()),
             _ => match self.fixed.clone().oneshot(request).await {
                 Ok(response) => response.map(Body::new),
@@ -266,7 +267,7 @@ async fn finish(request: Request<RequestBody>, mut refusal: Response<Body>) -> R
 /// A response that no API made, in the form of the API that the path belongs to.
 fn nothing(uri: &Uri, status: StatusCode, sentence: String) -> Response<Body> {
     match api_of_path(uri.path()) {
-        Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens => {
+        Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens | Api::Limits => {
             Problem::response(status, sentence)
         }
         _ => reply::text(status, sentence),
@@ -306,6 +307,7 @@ fn api_of_path(path: &str) -> Api {
         _ if path.starts_with("/v1/cluster") => Api::Cluster,
         "/v1/doctor" => Api::Doctor,
         _ if path.starts_with("/v1/tokens") => Api::Tokens,
+        _ if path.starts_with(limits::PATH) => Api::Limits,
         _ => Api::None,
     }
 }
@@ -321,5 +323,5 @@ const NO_NAMESPACE: &str = "the path names no namespace: use /binding/NAMESPACE/
 
 /// The response to a path that no API has.
 const NO_API: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \
-    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; Cloudflare's API v4 at /client/v4; the cluster at /v1/cluster; rate limits at /ratelimit; tokens at /v1/tokens; \
+    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; Cloudflare's API v4 at /client/v4; the cluster at /v1/cluster; rate limits at /ratelimit, and their overrides at /v1/limits; tokens at /v1/tokens; \
     see also /healthz, /readyz, /metrics";

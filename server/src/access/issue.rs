@@ -40,7 +40,9 @@ pub struct NewToken {
 #[non_exhaustive]
 pub enum IssueError {
     /// It would permit nothing.
-    #[error("the token has no scope: write some of admin, ops, kv:read=…, kv:write=…, ratelimit=…")]
+    #[error(
+        "the token has no scope: write some of admin, ops, kv:read=…, kv:write=…, ratelimit=…, ratelimit:override=…"
+    )]
     NoScope,
     /// It would be the first one, and could not create others.
     #[error(

@@ -8,6 +8,7 @@
 //! | `kv:read=sessions/user:` | the same for the keys of this namespace that begin with `user:` |
 //! | `kv:write=sessions` | the same, and putting and deleting |
 //! | `ratelimit=1001,rls:edge` | counting in these namespaces of limits; that of an Envoy domain is `rls:DOMAIN`; `*` stands for all |
+//! | `ratelimit:override=1001` | setting, listing and deleting overrides of the limits that count in these namespaces |
 
 use std::{fmt, str::FromStr};
 
@@ -35,6 +36,8 @@ pub enum Scope {
     KvWrite(Areas),
     /// Counting in these namespaces of limits.
     Ratelimit(Names),
+    /// Overriding the limits that count in these namespaces.
+    Override(Names),
 }
 
 /// What a request needs.
@@ -50,6 +53,8 @@ pub enum Need<'a> {
     KvWrite(Space<'a>),
     /// Counting in a namespace of limits.
     Ratelimit(&'a [u8]),
+    /// Overriding limits that count in a namespace.
+    Override(&'a [u8]),
 }
 
 /// A text is not a scope.
@@ -58,8 +63,8 @@ pub enum Need<'a> {
 pub enum ScopeError {
     /// It has none of the names.
     #[error(
-        "{0:?} is not a scope: write admin, ops, kv:read=NAMESPACE, kv:write=NAMESPACE or ratelimit=NAMESPACE, with \
-         several namespaces separated by commas, or * for all"
+        "{0:?} is not a scope: write admin, ops, kv:read=NAMESPACE, kv:write=NAMESPACE, ratelimit=NAMESPACE or \
+         ratelimit:override=NAMESPACE, with several namespaces separated by commas, or * for all"
     )]
     Unknown(String),
     /// It names no namespace, or an empty one.
@@ -123,6 +128,7 @@ impl FromStr for Scope {
             "kv:read" => areas().map(Scope::KvRead),
             "kv:write" => areas().map(Scope::KvWrite),
             "ratelimit" => names().map(Scope::Ratelimit),
+            "ratelimit:override" => names().map(Scope::Override),
             _ => Err(ScopeError::Unknown(owned())),
         }
     }
@@ -136,6 +142,7 @@ impl fmt::Display for Scope {
             Scope::KvRead(areas) => write!(f, "kv:read={areas}"),
             Scope::KvWrite(areas) => write!(f, "kv:write={areas}"),
             Scope::Ratelimit(names) => write!(f, "ratelimit={names}"),
+            Scope::Override(names) => write!(f, "ratelimit:override={names}"),
         }
     }
 }
@@ -147,8 +154,10 @@ impl Scope {
             (Scope::Admin, _) | (Scope::Ops, Need::Ops) => true,
             (Scope::KvRead(areas) | Scope::KvWrite(areas), Need::KvRead(space))
             | (Scope::KvWrite(areas), Need::KvWrite(space)) => areas.have(space),
-            (Scope::Ratelimit(Names::All), Need::Ratelimit(_)) => true,
-            (Scope::Ratelimit(Names::These(names)), Need::Ratelimit(namespace)) => {
+            (Scope::Ratelimit(Names::All), Need::Ratelimit(_))
+            | (Scope::Override(Names::All), Need::Override(_)) => true,
+            (Scope::Ratelimit(Names::These(names)), Need::Ratelimit(namespace))
+            | (Scope::Override(Names::These(names)), Need::Override(namespace)) => {
                 names.iter().any(|name| name.as_bytes() == namespace)
             }
             _ => false,
@@ -199,6 +208,10 @@ impl fmt::Display for Need<'_> {
             Need::Ratelimit(name) => {
                 return write!(f, "ratelimit={}", shown(&String::from_utf8_lossy(name)));
             }
+            Need::Override(name) => {
+                let name = String::from_utf8_lossy(name);
+                return write!(f, "ratelimit:override={}", shown(&name));
+            }
             Need::KvRead(space) => ("kv:read", space),
             Need::KvWrite(space) => ("kv:write", space),
         };
@@ -227,7 +240,7 @@ mod tests {
         keys: Keys::With(""),
     };
 
-    const NEEDS: [Need<'_>; 8] = [
+    const NEEDS: [Need<'_>; 9] = [
         Need::Admin,
         Need::Ops,
         Need::KvRead(A),
@@ -236,27 +249,35 @@ mod tests {
         Need::KvWrite(B),
         Need::Ratelimit(b"a"),
         Need::Ratelimit(b"rls:edge"),
+        Need::Override(b"a"),
     ];
 
     #[test]
     fn a_scope_permits_what_it_names_and_nothing_else() {
         for (text, permitted) in [
-            ("admin", [true; 8]),
-            ("ops", [false, true, false, false, false, false, false, false]),
-            ("kv:read=*", [false, false, true, true, false, false, false, false]),
-            ("kv:read=a", [false, false, true, false, false, false, false, false]),
+            ("admin", [true; 9]),
+            ("ops", [false, true, false, false, false, false, false, false, false]),
+            ("kv:read=*", [false, false, true, true, false, false, false, false, false]),
+            ("kv:read=a", [false, false, true, false, false, false, false, false, false]),
             (
                 "kv:read=x,bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
-                [false, false, false, true, false, false, false, false],
+                [false, false, false, true, false, false, false, false, false],
             ),
-            ("kv:write=*", [false, false, true, true, true, true, false, false]),
+            ("kv:write=*", [false, false, true, true, true, true, false, false, false]),
             (
                 "kv:write=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-                [false, false, true, false, true, false, false, false],
+                [false, false, true, false, true, false, false, false, false],
             ),
-            ("ratelimit=*", [false, false, false, false, false, false, true, true]),
-            ("ratelimit=a", [false, false, false, false, false, false, true, false]),
-            ("ratelimit=b,rls:edge", [false, false, false, false, false, false, false, true]),
+            ("ratelimit=*", [false, false, false, false, false, false, true, true, false]),
+            ("ratelimit=a", [false, false, false, false, false, false, true, false, false]),
+            (
+                "ratelimit:override=a",
+                [false, false, false, false, false, false, false, false, true],
+            ),
+            (
+                "ratelimit=b,rls:edge",
+                [false, false, false, false, false, false, false, true, false],
+            ),
         ] {
             let scope: Scope = text.parse().expect(text);
             assert_eq!(scope.to_string(), text);
@@ -264,7 +285,7 @@ mod tests {
             assert_eq!(NEEDS.map(|need| scopes.permit(need)), permitted, "{text}");
             assert_eq!(Scopes::of_stored(&scopes.to_stored()), scopes);
         }
-        assert_eq!(NEEDS.map(|need| Scopes::default().permit(need)), [false; 8]);
+        assert_eq!(NEEDS.map(|need| Scopes::default().permit(need)), [false; 9]);
     }
 
     #[test]

@@ -59,7 +59,7 @@ use hyper::{
     Method, Request, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, HeaderName, HeaderValue, RETRY_AFTER},
 };
-use ratelimit::headers;
+use ratelimit::{Limit, headers};
 
 use crate::{
     access::Grant,
@@ -196,14 +196,18 @@ fn add_fields(response: &mut Response<Body>, form: Form, checked: &[Checked<'_>]
     if let Some(seconds) = retry_after(checked) {
         add(RETRY_AFTER, seconds.to_string());
     }
-    if form.headers && !checked.is_empty() {
-        let names = names(checked.iter().map(|checked| checked.name.unwrap_or(UNNAMED)));
-        let all = |field: &dyn Fn(&str, &Checked<'_>) -> String| {
-            let fields = names.iter().zip(checked).map(|(name, checked)| field(name, checked));
+    // A key without a limit has no quota to report.
+    let limited: Vec<_> =
+        checked.iter().filter_map(|checked| Some((checked, checked.limit?))).collect();
+    if form.headers && !limited.is_empty() {
+        let names = names(limited.iter().map(|(checked, _)| checked.name.unwrap_or(UNNAMED)));
+        let all = |field: &dyn Fn(&str, &Checked<'_>, &Limit) -> String| {
+            let fields = names.iter().zip(&limited);
+            let fields = fields.map(|(name, (checked, limit))| field(name, checked, limit));
             fields.collect::<Vec<_>>().join(", ")
         };
-        let policy = all(&|name, checked| headers::policy(name, &checked.limit));
-        let state = all(&|name, checked| headers::state(name, &checked.decision));
+        let policy = all(&|name, _, limit| headers::policy(name, limit));
+        let state = all(&|name, checked, _| headers::state(name, &checked.decision));
         add(HeaderName::from_static(headers::RATELIMIT_POLICY), policy);
         add(HeaderName::from_static(headers::RATELIMIT), state);
     }

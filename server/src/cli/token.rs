@@ -54,8 +54,9 @@ enum Action {
         /// What it is for
         #[arg(default_value = "")]
         description: String,
-        /// What it permits: admin, ops, kv:read=NAMESPACE,…, kv:write=NAMESPACE,…, ratelimit=NAMESPACE,…; * stands for
-        /// all namespaces, NAMESPACE/PREFIX for the keys of one that begin with PREFIX. May be repeated
+        /// What it permits: admin, ops, kv:read=NAMESPACE,…, kv:write=NAMESPACE,…, ratelimit=NAMESPACE,…,
+        /// ratelimit:override=NAMESPACE,…; * stands for all namespaces, NAMESPACE/PREFIX for the keys of one that begin with
+        /// PREFIX. May be repeated
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<Scope>,
         /// How long it is accepted, for example 12h or 90d [default: for ever]

@@ -89,7 +89,7 @@ fn need(api: Api) -> Option<Need<'static>> {
     match api {
         Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens => Some(Need::Admin),
         Api::Ops => Some(Need::Ops),
-        Api::Binding | Api::Rest | Api::Ratelimit | Api::Rls | Api::None => None,
+        Api::Binding | Api::Rest | Api::Ratelimit | Api::Rls | Api::Limits | Api::None => None,
     }
 }
 

@@ -192,7 +192,7 @@ impl Reloader {
         match loaded {
             Ok(Ok(domains)) => {
                 let rates = self.app.rate_limits.load();
-                self.keep_metrics(rates.names(), &domains);
+                self.keep_metrics(rates.all_named().map(|named| &named.name[..]), &domains);
                 tracing::info!(
                     limits = domains.paths().len(),
                     "took the changed limits of Envoy (rls-config)"

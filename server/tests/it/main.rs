@@ -12,6 +12,7 @@ mod head;
 mod http;
 mod limits;
 mod listeners;
+mod overrides;
 mod owners;
 mod pipelining;
 mod process;

@@ -96,6 +96,19 @@ const ROUTES: &[(&str, &str, &str, &[&str])] = &[
         "{\"checks\":[{\"namespace\":\"n\",\"limit\":9,\"period\":60},{\"namespace\":\"m\",\"limit\":9,\"period\":60}]}",
         &["ratelimit=*"],
     ),
+    (
+        "GET",
+        "/v1/limits/namespace:n/overrides",
+        "",
+        &["ratelimit:override=n", "ratelimit:override=*"],
+    ),
+    (
+        "PUT",
+        "/v1/limits/namespace%3An/overrides/k",
+        "{\"limit\":9}",
+        &["ratelimit:override=n", "ratelimit:override=*"],
+    ),
+    ("DELETE", "/v1/limits/nowhere/overrides/k", "", &["ratelimit:override=*"]),
     ("GET", "/v1/namespaces", "", &[]),
     ("POST", "/v1/namespaces", "{\"title\":\"\"}", &[]),
     ("DELETE", "/v1/namespaces/nowhere", "", &[]),
@@ -119,6 +132,8 @@ const ROUTES: &[(&str, &str, &str, &[&str])] = &[
             "kv:write=*",
             "ratelimit=n",
             "ratelimit=*",
+            "ratelimit:override=n",
+            "ratelimit:override=*",
         ],
     ),
 ];
@@ -126,9 +141,17 @@ const ROUTES: &[(&str, &str, &str, &[&str])] = &[
 #[test]
 fn a_token_permits_what_its_scopes_say_on_every_route_and_an_error_names_the_missing_one() {
     let (server, admin) = start(&[]);
-    for scope in
-        ["kv:read=a", "kv:read=*", "kv:write=a", "kv:write=*", "ratelimit=n", "ratelimit=*", "ops"]
-    {
+    for scope in [
+        "kv:read=a",
+        "kv:read=*",
+        "kv:write=a",
+        "kv:write=*",
+        "ratelimit=n",
+        "ratelimit=*",
+        "ratelimit:override=n",
+        "ratelimit:override=*",
+        "ops",
+    ] {
         let (token, _) = create(&server, &admin, &format!("\"{scope}\""));
         for (method, target, body, permitted) in ROUTES {
             let (status, answer) = send(&server, method, target, Some(&token), body);
