@@ -186,8 +186,12 @@ pub enum WriteError {
     /// Too many writes are waiting. Nothing was changed; retry shortly.
     #[error("too many writes are waiting: try again shortly")]
     QueueFull,
-    /// The disk is full. Nothing was changed; retry when there is space.
-    #[error("the disk is full: nothing was written; free some space and try again")]
+    /// The disk is full. Nothing was changed; retry when there is space. Deletes and drops of namespaces make some: a
+    /// reserve of the disk is kept for them.
+    #[error(
+        "the disk is full: nothing was written; delete entries or namespaces, or free some space on this disk, and try \
+         again"
+    )]
     DiskFull,
     /// The store takes no writes; the reason. Nothing was changed.
     #[error("nothing was written: {0}")]

@@ -25,7 +25,7 @@ pub mod writer;
 
 pub use body::{Body, BodyReader, Entry, LocalReader};
 pub use commit::{Operation, Outcome, Upload, Written};
-pub use engine::{Mode, Status};
+pub use engine::{Mode, Room, Status};
 pub use env::RandomError;
 pub use error::{InvalidWrite, OpenError, ReadError, Taken, WriteError};
 pub use options::{Durability, Observer, Options};

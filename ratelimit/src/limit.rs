@@ -78,6 +78,11 @@ pub enum LimitError {
         /// The largest burst for this count and period.
         max: u32,
     },
+    /// The limit is global and its algorithm is GCRA.
+    #[error(
+        "a global limit can't use gcra, whose counters of several locations can't be added: use sliding or fixed"
+    )]
+    GlobalGcra,
     /// The name is not the name of an algorithm.
     #[error("an algorithm is one of sliding, fixed, gcra")]
     UnknownAlgorithm,
@@ -104,6 +109,7 @@ pub struct Limit {
     algorithm: Algorithm,
     shadow: bool,
     guest: bool,
+    global: bool,
     count: u32,
     burst: u32,
     period_ms: u64,
@@ -170,7 +176,8 @@ impl Limit {
             }
             Algorithm::Sliding | Algorithm::Fixed => (0, count),
         };
-        Ok(Limit { algorithm, shadow: false, guest: false, count, burst, period_ms, interval })
+        let (shadow, guest, global) = (false, false, false);
+        Ok(Limit { algorithm, shadow, guest, global, count, burst, period_ms, interval })
     }
 
     /// Returns this limit with another count: of the same period and algorithm, so of the same counters. A count that
@@ -224,6 +231,20 @@ impl Limit {
         Limit { guest, ..self }
     }
 
+    /// Makes the limit one limit across all locations or not. A counter of a global limit is another one than that of
+    /// the same limit of a location. In a limiter that shares nothing ([`Builder::global`](crate::Builder::global)) a
+    /// global limit counts what this limiter allows.
+    ///
+    /// # Errors
+    /// [`LimitError::GlobalGcra`] if the algorithm is GCRA: its state is a time, and times of several locations can't
+    /// be added.
+    pub fn global(self, global: bool) -> Result<Limit, LimitError> {
+        if global && self.algorithm == Algorithm::Gcra {
+            return Err(LimitError::GlobalGcra);
+        }
+        Ok(Limit { global, ..self })
+    }
+
     /// Returns the algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
@@ -264,6 +285,12 @@ impl Limit {
     #[must_use]
     pub fn is_guest(&self) -> bool {
         self.guest
+    }
+
+    /// Returns whether the limit is one across all locations.
+    #[must_use]
+    pub fn is_global(&self) -> bool {
+        self.global
     }
 
     pub(crate) fn interval(&self) -> u64 {

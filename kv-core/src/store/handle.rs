@@ -19,7 +19,7 @@ use crate::{
     cluster_clock::ClusterClock,
     commit::Committer,
     engine::{
-        Engine as _, EngineError, Mode, Status,
+        Engine as _, EngineError, Mode, Room, Status,
         disk::{DataDir, Directory},
         redb::{RedbEngine, RedbSnapshot},
     },
@@ -224,6 +224,12 @@ impl Store {
     #[must_use]
     pub fn view(&self) -> Arc<StoreView> {
         self.shared.published.latest()
+    }
+
+    /// Returns whether the disk has room for values. If not, puts are refused and deletes are taken.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.shared.engine.room()
     }
 
     /// Returns whether the store takes reads and writes, and what is durable.

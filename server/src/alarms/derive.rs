@@ -29,7 +29,7 @@ pub fn alarms(snapshot: &Snapshot) -> Vec<Alarm> {
         Some(member) => alarms.extend(of_member(member, snapshot.now)),
         None => {}
     }
-    alarms.extend(store::refuses_writes(&snapshot.mode));
+    alarms.extend(store::refuses_writes(&snapshot.mode, snapshot.room));
     alarms.extend(damage::alarms(&snapshot.damage));
     alarms.extend(titles::alarms(&snapshot.titles));
     alarms.extend(snapshot.lost.as_deref().map(directory::alarm));

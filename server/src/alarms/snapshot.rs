@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use kv_core::{MemberId, Members, Mode, Store, StoreView};
+use kv_core::{MemberId, Members, Mode, Room, Store, StoreView};
 use kv_replicate::quic::{Peer, Status};
 
 use super::{book::AlarmBook, damage::DamageState, titles::TitleTwice};
@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub now: u64,
     /// Whether the store takes writes.
     pub mode: Mode,
+    /// Whether its disk has room for values.
+    pub room: Room,
     /// The damage of the store.
     pub damage: DamageState,
     /// The titles that two namespaces have.
@@ -70,6 +72,7 @@ impl Snapshot {
         Snapshot {
             now,
             mode: store.status().mode,
+            room: store.room(),
             damage: DamageState::of(&view, awaited),
             titles: book.titles().of(view.namespaces()),
             lost: book.directory().lost(),

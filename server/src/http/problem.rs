@@ -102,13 +102,13 @@ impl From<BytesRejection> for Refused {
 
 impl From<WriteError> for Refused {
     fn from(error: WriteError) -> Refused {
-        let retry = matches!(error, WriteError::QueueFull | WriteError::DiskFull);
+        let retry = matches!(error, WriteError::QueueFull);
         let status = match error {
             WriteError::UnknownNamespace(_) => StatusCode::NOT_FOUND,
             WriteError::Invalid(_) => StatusCode::BAD_REQUEST,
             WriteError::Taken(_) => StatusCode::CONFLICT,
+            WriteError::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
             WriteError::QueueFull
-            | WriteError::DiskFull
             | WriteError::ReadOnly(_)
             | WriteError::EndOfTime
             | WriteError::Superseded(_)
