@@ -11,6 +11,7 @@ use crate::{
     access::Gate,
     admission::Admission,
     alarms::{self, AlarmBook, Raised, Snapshot, Verdict},
+    audit::AuditLog,
     drain::Drain,
     membership::Membership,
     metrics::Metrics,
@@ -40,6 +41,8 @@ pub struct App {
     pub drain: Arc<Drain>,
     /// The alarms that last.
     pub alarms: AlarmBook,
+    /// Records administrative acts.
+    pub audit: AuditLog,
 }
 
 /// The state of a location at one moment, with what is derived from it.
@@ -62,13 +65,7 @@ impl App {
             Some(membership) => Some((membership.as_ref(), membership.state().await)),
         };
         let now = SystemEnvironment::new().now_ms() / 1000;
-        let snapshot = Snapshot::of(
-            &self.store,
-            member,
-            self.alarms.titles(),
-            self.alarms.configuration(),
-            now,
-        );
+        let snapshot = Snapshot::of(&self.store, member, &self.alarms, now);
         let called = |id: MemberId| match &snapshot.member {
             Some(member) => member.called(id),
             None => id.to_string(),
@@ -135,6 +132,7 @@ mod tests {
             membership: None,
             drain: Arc::default(),
             alarms: AlarmBook::default(),
+            audit: AuditLog::default(),
         };
         assert_eq!(app.unready(), None);
         app.drain.begin();

@@ -5,9 +5,11 @@ mod client;
 mod cluster;
 mod confirm;
 mod doctor;
+mod health;
 mod members;
 mod namespace;
 mod pinned;
+mod server_url;
 mod status;
 mod token;
 mod trust;
@@ -21,7 +23,7 @@ use kv_core::visible::escaped;
 use self::variable::environment;
 use crate::{
     config::{ConfigError, Every, Flags, Sources},
-    demo, logging,
+    core_dumps, demo, logging,
     serve::{self, ServeError},
     threads::{self, RuntimeError},
 };
@@ -64,6 +66,7 @@ enum Command {
     Cluster(cluster::Cluster),
     Doctor(doctor::Doctor),
     Token(token::Token),
+    Health(health::Health),
 }
 
 /// The settings of a server, and a file with more of them.
@@ -98,6 +101,7 @@ const USAGE: u8 = 2;
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
+    core_dumps::disable();
     let cli = Cli::parse_from(with_command(std::env::args_os()));
     match cli.command {
         Command::Serve(serve) => exit(
@@ -108,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Namespace(command) => {
             exit(namespace::run(command), namespace::CommandError::is_usage)
         }
+        Command::Health(command) => exit(health::run(&command), |_error| false),
         Command::Token(command) => exit(token::run(command), |_error| false),
         Command::Doctor(command) => exit(doctor::run(command), doctor::CommandError::is_usage),
         Command::Cluster(command) => exit(cluster::run(command), cluster::CommandError::is_usage),

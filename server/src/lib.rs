@@ -18,7 +18,9 @@
 //! | [`writes`], [`admission`] | how many writes, long bodies and connections there are at a time |
 //! | [`rate_limits`] | the table of counters, and the limits that have a name |
 //! | [`metrics`] | what is counted, and its Prometheus text |
+//! | [`audit`] | a line for each administrative act |
 //! | [`drain`] | how the server stops |
+//! | [`core_dumps`] | the process leaves none |
 //! | [`cluster`] | the location's part of a cluster: its files, certificates, tokens, how other locations join |
 //! | [`alarms`] | what an operator must act on, and whether all is well, from one snapshot of the state |
 //! | [`membership`] | whether this location may serve traffic and accept writes |
@@ -35,10 +37,12 @@ pub mod admission;
 pub mod alarms;
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod connection;
+pub mod core_dumps;
 pub mod demo;
 pub mod doctor;
 pub mod drain;

@@ -5,7 +5,7 @@ use kv_replicate::Condition;
 
 use super::{
     alarm::Alarm,
-    clock, configuration, damage,
+    clock, configuration, damage, directory,
     kind::{AlarmKind, CATCHING_UP},
     links,
     snapshot::{Member, Snapshot},
@@ -32,7 +32,8 @@ pub fn alarms(snapshot: &Snapshot) -> Vec<Alarm> {
     alarms.extend(store::refuses_writes(&snapshot.mode, snapshot.room));
     alarms.extend(damage::alarms(&snapshot.damage));
     alarms.extend(titles::alarms(&snapshot.titles));
-    alarms.extend(snapshot.configuration.as_deref().map(configuration::alarm));
+    alarms.extend(snapshot.lost.as_deref().map(directory::alarm));
+    alarms.extend(configuration::alarm(&snapshot.configuration));
     alarms
 }
 

@@ -69,7 +69,8 @@ pub(super) fn snapshot(member: Option<Member>) -> Snapshot {
         room: Room::default(),
         damage: DamageState::default(),
         titles: Vec::new(),
-        configuration: None,
+        lost: None,
+        configuration: Vec::new(),
         member,
     }
 }

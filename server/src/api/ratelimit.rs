@@ -106,9 +106,9 @@ pub async fn serve(app: &App, grant: &Grant, request: Request<RequestBody>) -> R
         Method::POST => match query::form(query) {
             Ok(form) => {
                 let (head, body) = request.into_parts();
-                post((rates, grant), form, Incoming::new(body, &head.headers)).await
+                post(app, (rates, grant), form, Incoming::new(body, &head.headers)).await
             }
-            Err(error) => refuse(&error),
+            Err(error) => refuse(app, &error),
         },
         Method::GET | Method::HEAD => {
             let outcome = query::parse(query).and_then(|query| {
@@ -118,7 +118,7 @@ pub async fn serve(app: &App, grant: &Grant, request: Request<RequestBody>) -> R
             });
             let mut response = match outcome {
                 Ok((form, outcome)) => respond(form, &outcome),
-                Err(error) => refuse(&error),
+                Err(error) => refuse(app, &error),
             };
             let no_store = HeaderValue::from_static("no-store");
             response.headers_mut().insert(CACHE_CONTROL, no_store);
@@ -136,6 +136,7 @@ pub async fn serve(app: &App, grant: &Grant, request: Request<RequestBody>) -> R
 
 /// Reads the body of a POST, and performs its checks.
 async fn post(
+    app: &App,
     (rates, grant): (&RateLimits, &Grant),
     form: Form,
     mut body: Incoming,
@@ -151,12 +152,15 @@ async fn post(
     };
     match request::parse(&bytes).and_then(|request| check::run(rates, grant, request)) {
         Ok(outcome) => respond(form, &outcome),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(app, &error),
     }
 }
 
 /// The 400 for an invalid request, or the 403 for one that its token does not permit.
-fn refuse(error: &Invalid) -> Response<Body> {
+fn refuse(app: &App, error: &Invalid) -> Response<Body> {
+    if error.status() == StatusCode::FORBIDDEN {
+        app.metrics.access().refused("scope");
+    }
     Problem::response(error.status(), error.to_string())
 }
 

@@ -1,12 +1,12 @@
 //! HTTP for the commands that use a running server: one request, one response.
 
-use std::{fmt, io, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    Method, Request, StatusCode, Uri,
+    Method, Request, StatusCode,
     client::conn::http1,
     header::{AUTHORIZATION, HOST, HeaderValue},
     http::uri::Authority,
@@ -24,6 +24,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
+    server_url::{ServerUrl, ServerUrlError, bare_host},
     trust::{self, TrustError},
     variable::environment,
 };
@@ -76,58 +77,6 @@ impl ServerArgs {
 
 /// The variable that names the server.
 const VARIABLE: &str = "WAYPOST_SERVER";
-
-/// The address of a server.
-#[derive(Clone, Debug)]
-pub(super) enum ServerUrl {
-    Tcp(Authority),
-    Tls(Authority),
-    Unix(PathBuf),
-}
-
-/// A text is not the address of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ServerUrlError {
-    #[error("write http://HOST:PORT, https://HOST:PORT or unix:PATH")]
-    Form,
-}
-
-impl FromStr for ServerUrl {
-    type Err = ServerUrlError;
-
-    fn from_str(text: &str) -> Result<ServerUrl, ServerUrlError> {
-        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-            return Ok(ServerUrl::Unix(path.into()));
-        }
-        let uri: Uri = text.parse().map_err(|_not_one| ServerUrlError::Form)?;
-        let is_root = matches!(uri.path(), "" | "/") && uri.query().is_none();
-        match (uri.scheme_str(), uri.authority()) {
-            (Some("http"), Some(authority)) if is_root => Ok(ServerUrl::Tcp(authority.clone())),
-            (Some("https"), Some(authority)) if is_root => Ok(ServerUrl::Tls(authority.clone())),
-            _ => Err(ServerUrlError::Form),
-        }
-    }
-}
-
-impl ServerUrl {
-    /// Whether other machines can read what is sent there.
-    fn is_readable(&self) -> bool {
-        let ServerUrl::Tcp(authority) = self else { return false };
-        let host = bare_host(authority);
-        let is_loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-        !is_loopback && !host.eq_ignore_ascii_case("localhost")
-    }
-}
-
-impl fmt::Display for ServerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ServerUrl::Tcp(authority) => write!(f, "http://{authority}"),
-            ServerUrl::Tls(authority) => write!(f, "https://{authority}"),
-            ServerUrl::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// Why a command got no usable response.
 #[derive(Debug, thiserror::Error)]
@@ -249,6 +198,16 @@ impl Client {
         Err(ClientError::Refused(problem.error))
     }
 
+    /// Sends a GET without the token, and returns the status and the text of the response.
+    pub(super) fn probe(&self, path: &'static str) -> Result<(StatusCode, String), ClientError> {
+        let request = Request::builder().uri(path).header(HOST, self.host());
+        let request = request
+            .body(Full::default())
+            .map_err(|error| ClientError::System(io::Error::other(error)))?;
+        let (status, text) = self.runtime.block_on(self.exchange(request))?;
+        Ok((status, String::from_utf8_lossy(&text).into_owned()))
+    }
+
     /// The value of the header `Host`.
     fn host(&self) -> &str {
         match &self.server {
@@ -321,12 +280,6 @@ impl Client {
     }
 }
 
-/// Returns the host without the brackets that an IPv6 address has in a URL.
-fn bare_host(authority: &Authority) -> &str {
-    let host = authority.host();
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
-}
-
 /// Prints one line of JSON.
 pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
     terminal::write_json(io::stdout().lock(), document)
@@ -347,45 +300,4 @@ where
     let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await?;
     connection.abort();
     Ok((status, body.to_bytes()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_is_named_by_a_url_or_a_socket_path() {
-        for (text, shown) in [
-            ("http://127.0.0.1:8420", "http://127.0.0.1:8420"),
-            ("http://localhost:1/", "http://localhost:1"),
-            ("http://[::1]:8420", "http://[::1]:8420"),
-            ("https://kv.example.com", "https://kv.example.com"),
-            ("unix:/run/waypost.sock", "unix:/run/waypost.sock"),
-        ] {
-            assert_eq!(text.parse::<ServerUrl>().expect(text).to_string(), shown);
-        }
-        for text in ["", "unix:", "127.0.0.1:8420", "https://", "http://a:1/x", "ftp://a"] {
-            assert!(text.parse::<ServerUrl>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_token_is_not_sent_where_the_network_can_read_it() {
-        for (text, is_readable) in [
-            ("http://127.0.0.1:8420", false),
-            ("http://127.8.9.1", false),
-            ("http://LOCALHOST:1/", false),
-            ("http://[::1]:8420", false),
-            ("http://[::ffff:127.0.0.1]:8420", false),
-            ("https://kv.example.com", false),
-            ("unix:/run/waypost.sock", false),
-            ("http://kv.example.com", true),
-            ("http://localhost.example.com", true),
-            ("http://127.0.0.1.example.com", true),
-            ("http://[2001:db8::1]:8420", true),
-            ("http://10.0.0.5", true),
-        ] {
-            assert_eq!(text.parse::<ServerUrl>().expect(text).is_readable(), is_readable, "{text}");
-        }
-    }
 }

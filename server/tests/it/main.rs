@@ -1,11 +1,13 @@
 //! Tests of the binary as a process: its command line, its connections, its end.
 
 mod addresses;
+mod audit;
 mod bounds;
 mod cluster;
 mod commands;
 mod connections;
 mod demo;
+mod deploy;
 mod head;
 mod http;
 mod limits;
@@ -19,6 +21,7 @@ mod reload;
 mod requests;
 mod rest;
 mod rls;
+mod scopes;
 mod settings;
 mod stopping;
 mod tokens;

@@ -13,18 +13,18 @@ use crate::{
     process::{Server, run, waypost},
 };
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("the output is UTF-8")
 }
 
 /// The line that a command printed.
-fn printed(output: &Output) -> String {
+pub(crate) fn printed(output: &Output) -> String {
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout).trim().to_owned()
 }
 
 /// A directory whose store has a token with the scope `admin`.
-fn directory() -> (TempDir, String) {
+pub(crate) fn directory() -> (TempDir, String) {
     let directory = TempDir::new().expect("a directory");
     let data = directory.path().join("data");
     let data = data.to_str().expect("UTF-8");
@@ -36,7 +36,7 @@ fn directory() -> (TempDir, String) {
 }
 
 /// A server with two namespaces, one of them called `a`, and a client that is an administrator.
-fn start(args: &[&str]) -> (Server, String) {
+pub(crate) fn start(args: &[&str]) -> (Server, String) {
     let (directory, admin) = directory();
     let server =
         Server::start_in(directory, "127.0.0.1:0", &[&["--namespaces", "a,b"], args].concat());
@@ -44,7 +44,7 @@ fn start(args: &[&str]) -> (Server, String) {
 }
 
 /// Creates a token over the API of a running server.
-fn create(server: &Server, admin: &str, scopes: &str) -> (String, String) {
+pub(crate) fn create(server: &Server, admin: &str, scopes: &str) -> (String, String) {
     let body = format!("{{\"scopes\":[{scopes}],\"description\":\"of a test\"}}");
     let (status, body) = send(server, "POST", "/v1/tokens", Some(admin), &body);
     assert_eq!(status, 201, "{body}");
@@ -53,7 +53,7 @@ fn create(server: &Server, admin: &str, scopes: &str) -> (String, String) {
     (field("token"), field("id"))
 }
 
-fn head(method: &str, target: &str, token: Option<&str>, body: &str) -> String {
+pub(crate) fn head(method: &str, target: &str, token: Option<&str>, body: &str) -> String {
     let token = token.map_or_else(String::new, |it| format!("Authorization: Bearer {it}\r\n"));
     let length = body.len();
     format!(
@@ -61,7 +61,7 @@ fn head(method: &str, target: &str, token: Option<&str>, body: &str) -> String {
     )
 }
 
-fn send(
+pub(crate) fn send(
     server: &Server,
     method: &str,
     target: &str,

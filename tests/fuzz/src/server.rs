@@ -12,6 +12,7 @@ use waypost::{
     alarms::AlarmBook,
     api::rls::{Domains, Fields, Rls, parse},
     app::App,
+    audit::AuditLog,
     http::incoming::long_bodies,
     metrics::Metrics,
     rate_limits::{CurrentLimits, NamedLimits, RateLimits},
@@ -57,6 +58,7 @@ pub fn app() -> Arc<App> {
         membership: None,
         drain: Arc::default(),
         alarms: AlarmBook::default(),
+        audit: AuditLog::default(),
     })
 }
 

@@ -17,12 +17,14 @@ use kv_core::NamespaceId;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{
+    auth,
     blocking::blocking,
     failure::{self, Failure, code},
     limits::MAX_BULK_BYTES,
     namespaces,
 };
 use crate::{
+    access::{Grant, Keys},
     admission::Admission,
     app::App,
     http::{
@@ -30,7 +32,7 @@ use crate::{
         incoming::{Incoming, Unread},
         reply,
     },
-    kv::bulk_get,
+    kv::{bulk_get, permission::Access},
 };
 
 pub mod read;
@@ -71,7 +73,7 @@ impl Kind {
 
 /// `PUT …/bulk`, `POST …/bulk/delete`, `DELETE …/bulk`.
 pub(super) async fn write(
-    app: &Arc<App>,
+    (app, grant): (&Arc<App>, &Grant),
     admission: &Admission,
     (id, kind): (&str, Kind),
     body: &mut Incoming,
@@ -88,9 +90,9 @@ pub(super) async fn write(
         Failure { retry_after: Some(1), ..Failure::new(status, code::BULK_BUSY, message) }
     })?;
     let (sender, receiver) = channel(1);
-    let app = Arc::clone(app);
+    let (app, grant) = (Arc::clone(app), grant.clone());
     let task = tokio::task::spawn_blocking(move || {
-        let response = perform(&app, namespace, kind, receiver);
+        let response = perform((&app, &grant), namespace, kind, receiver);
         drop(permit);
         response
     });
@@ -118,13 +120,13 @@ async fn feed(body: &mut Incoming, sender: Sender<Result<Bytes, Unread>>) {
 
 /// Reads and writes, on a thread that may block.
 fn perform(
-    app: &App,
+    (app, grant): (&App, &Grant),
     namespace: NamespaceId,
     kind: Kind,
     receiver: Receiver<Result<Bytes, Unread>>,
 ) -> Result<Response<Body>, Failure> {
     let mut source = Source { receiver, piece: Bytes::new(), failure: None };
-    let mut writer = Writer::new(app, namespace);
+    let mut writer = Writer::new((app, grant), namespace);
     let outcome = match kind {
         Kind::Put => read::pairs(&mut source, &mut writer),
         Kind::Delete => read::keys(&mut source, |key| writer.delete(key)),
@@ -166,7 +168,7 @@ impl Read for Source {
 
 /// `POST …/bulk/get`.
 pub(super) async fn get(
-    app: &App,
+    (app, grant): (&App, &Grant),
     id: &str,
     body: &mut Incoming,
 ) -> Result<Response<Body>, Failure> {
@@ -175,6 +177,9 @@ pub(super) async fn get(
     let namespace = namespaces::find(&app.store, id, "bulk get keys")?;
     let body = body.whole(bulk_get::MAX_REQUEST_BYTES, Some(&app.long_bodies)).await?;
     let request = bulk_get::Request::parse(&body)?;
+    for key in &request.keys {
+        auth::check(app, grant, id, Access::Read, Keys::With(key))?;
+    }
     let answer = move |store: &kv_core::Store| {
         let reply = bulk_get::answer(store, namespace, request)?.inside(BEFORE, AFTER);
         Ok(reply::with_type(StatusCode::OK, reply::JSON, reply.into_body()?))

@@ -6,6 +6,7 @@ use kv_core::{
     WriteError,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
     accounts::PageInfo,
@@ -15,7 +16,8 @@ use super::{
 };
 use crate::{
     app::App,
-    http::{Body, incoming::Incoming, json, problem::MAX_BODY_BYTES},
+    audit::noted,
+    http::{Body, incoming::Incoming, json::object_from_slice, problem::MAX_BODY_BYTES},
     kv::{invalid::shown, query::Query},
 };
 
@@ -117,7 +119,8 @@ pub(super) async fn create(app: &App, body: &mut Incoming) -> Result<Response<Bo
     let account = Account::default();
     let create = Operation::CreateNamespace { account, title, id: None };
     let made = change(app, create, OPERATION).await?;
-    Ok(envelope::success(made))
+    let detail = json!({"id": made.id, "title": made.title});
+    Ok(noted(envelope::success(made), detail))
 }
 
 /// `PUT …/namespaces/{id}`.
@@ -130,7 +133,8 @@ pub(super) async fn rename(
     let id = find(&app.store, id, OPERATION)?;
     let title = title(app, body, OPERATION).await?;
     let renamed = change(app, Operation::RenameNamespace { id, title }, OPERATION).await?;
-    Ok(envelope::success(renamed))
+    let detail = json!({"id": renamed.id, "title": renamed.title});
+    Ok(noted(envelope::success(renamed), detail))
 }
 
 /// `DELETE …/namespaces/{id}`.
@@ -144,7 +148,7 @@ pub(super) async fn remove(app: &App, id: &str) -> Result<Response<Body>, Failur
 /// The title in the body of a request.
 async fn title(app: &App, body: &mut Incoming, operation: &str) -> Result<Title, Failure> {
     let body = body.whole(MAX_BODY_BYTES, Some(&app.long_bodies)).await?;
-    let wanted: Wanted = json::object_from_slice(&body).map_err(|error| {
+    let wanted: Wanted = object_from_slice(&body).map_err(|error| {
         let message =
             format!(r#"{operation}: the body must be JSON like {{"title":"sessions"}}: {error}"#);
         Failure::invalid(code::BODY, message)

@@ -6,10 +6,11 @@ use http::{HeaderName, HeaderValue, Method, Response, header, request::Parts};
 use kv_core::{Attributes, Entry, Key, Metadata, NamespaceId, NewBody, Operation, WriteError};
 
 use super::{
-    envelope, failure::Failure, keys::metadata_json, limits::MAX_PUT_BYTES, multipart, namespaces,
-    numbers::whole,
+    auth, envelope, failure::Failure, keys::metadata_json, limits::MAX_PUT_BYTES, multipart,
+    namespaces, numbers::whole,
 };
 use crate::{
+    access::Grant,
     app::App,
     http::{Body, incoming::Incoming, stream},
     kv::{
@@ -75,7 +76,7 @@ pub(super) fn metadata(app: &App, path: (&str, &str)) -> Result<Response<Body>, 
 
 /// `PUT …/values/{key}`. A put replaces value, metadata and expiration together.
 pub(super) async fn put(
-    app: &App,
+    (app, grant): (&App, &Grant),
     parts: &Parts,
     path: (&str, &str),
     body: &mut Incoming,
@@ -90,13 +91,14 @@ pub(super) async fn put(
     };
     let key = Key::new(key.as_bytes()).map_err(WriteError::from)?;
     let attributes = Attributes { metadata, expires_at };
+    auth::recheck(app, grant)?;
     app.writes.submit(Operation::Put { namespace, key, body, attributes }).await?;
     Ok(envelope::success(()))
 }
 
 /// `DELETE …/values/{key}`, which succeeds also if there is no such key.
 pub(super) async fn delete(
-    app: &App,
+    (app, grant): (&App, &Grant),
     path: (&str, &str),
     body: &mut Incoming,
 ) -> Result<Response<Body>, Failure> {
@@ -104,6 +106,7 @@ pub(super) async fn delete(
     let (namespace, key) = place(app, path, OPERATION)?;
     let key = Key::new(key.as_bytes()).map_err(WriteError::from)?;
     body.discard(MAX_PUT_BYTES).await;
+    auth::recheck(app, grant)?;
     match app.writes.submit(Operation::Delete { namespace, key }).await {
         Err(WriteError::UnknownNamespace(_)) => Err(Failure::no_namespace(OPERATION)),
         deleted => {
