@@ -11,6 +11,7 @@ use crate::{
 
 mod bulk;
 mod namespaces;
+mod ranges;
 mod values;
 
 /// The path of the namespaces.

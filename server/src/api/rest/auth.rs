@@ -1,10 +1,10 @@
 //! Who may call: what each endpoint needs, and refusals in the form of this API.
 
 use http::{Method, StatusCode};
-use kv_core::NamespaceId;
 
 use super::{
     failure::{Failure, code},
+    namespaces,
     route::Route,
 };
 use crate::{
@@ -35,13 +35,13 @@ pub(super) fn authorize(
         | Route::Accounts
         | Route::Account => Ok(()),
         Route::Namespaces | Route::Namespace(_) => grant.check(Need::Admin),
-        Route::Keys(id) | Route::Metadata(id, _) | Route::BulkGet(id) => {
+        Route::Metadata(id, _) | Route::BulkGet(id) => {
             with_space(app, id, |space| grant.check(Need::KvRead(space)))
         }
-        Route::Value(id, _) if !writes => {
+        Route::Keys(id) | Route::Value(id, _) if !writes => {
             with_space(app, id, |space| grant.check(Need::KvRead(space)))
         }
-        Route::Value(id, _) | Route::Bulk(id) | Route::BulkDelete(id) => {
+        Route::Keys(id) | Route::Value(id, _) | Route::Bulk(id) | Route::BulkDelete(id) => {
             with_space(app, id, |space| grant.check(Need::KvWrite(space)))
         }
     };
@@ -51,10 +51,10 @@ pub(super) fn authorize(
     })
 }
 
-/// Runs a check with the namespace that a segment of a path names by its id.
+/// Runs a check with the namespace that a segment of a path names.
 fn with_space<T>(app: &App, id: &str, check: impl FnOnce(Space<'_>) -> T) -> T {
     let namespaces = app.store.namespaces();
-    let found = id.parse::<NamespaceId>().ok().and_then(|id| namespaces.get(id));
+    let found = namespaces::named(&namespaces, id);
     let title = found.map_or(id, |found| &found.title);
     check(Space { title, id: found.map(|found| found.id) })
 }
