@@ -1,18 +1,23 @@
 //! HTTP for the commands that use a running server: one request, one response.
 
-use std::{fmt, io, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    Method, Request, StatusCode, Uri,
+    Method, Request, StatusCode,
     client::conn::http1,
     header::{AUTHORIZATION, HOST, HeaderValue},
     http::uri::Authority,
 };
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, pki_types::ServerName};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -24,6 +29,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
+    address::{ServerUrl, ServerUrlError, bare_host},
     trust::{self, TrustError},
     variable::environment,
 };
@@ -72,62 +78,46 @@ impl ServerArgs {
             None => Ok(ServerUrl::Tcp(Authority::from_static("127.0.0.1:8420"))),
         }
     }
+
+    /// How the server's certificate is checked; none if it has none.
+    pub(super) fn trust(&self) -> Result<Option<ClientConfig>, ClientError> {
+        let ServerUrl::Tls(_) = self.url()? else { return Ok(None) };
+        let variable = || environment("WAYPOST_CA_FILE").map(PathBuf::from);
+        let file = self.ca_file.clone().or_else(variable);
+        Ok(Some(trust::config(file.as_deref())?))
+    }
+
+    /// The file of `--token-file`, if it was given.
+    pub(super) fn token_file(&self) -> Option<&Path> {
+        self.token_file.as_deref()
+    }
+
+    /// The token to send, of the flag or of the variable.
+    pub(super) fn token(&self) -> Result<Option<String>, ClientError> {
+        match &self.token_file {
+            Some(file) => self.token_of(Some(file.clone())),
+            None => self.token_of_environment(),
+        }
+    }
+
+    /// The token of the variable.
+    pub(super) fn token_of_environment(&self) -> Result<Option<String>, ClientError> {
+        self.token_of(environment("WAYPOST_TOKEN_FILE").map(PathBuf::from))
+    }
+
+    /// The token in a file.
+    fn token_of(&self, file: Option<PathBuf>) -> Result<Option<String>, ClientError> {
+        let Some(file) = file else { return Ok(None) };
+        let server = self.url()?;
+        if server.is_readable() {
+            return Err(ClientError::Readable(server));
+        }
+        Ok(Some(trust::token(&file)?))
+    }
 }
 
 /// The variable that names the server.
 const VARIABLE: &str = "WAYPOST_SERVER";
-
-/// The address of a server.
-#[derive(Clone, Debug)]
-pub(super) enum ServerUrl {
-    Tcp(Authority),
-    Tls(Authority),
-    Unix(PathBuf),
-}
-
-/// A text is not the address of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ServerUrlError {
-    #[error("write http://HOST:PORT, https://HOST:PORT or unix:PATH")]
-    Form,
-}
-
-impl FromStr for ServerUrl {
-    type Err = ServerUrlError;
-
-    fn from_str(text: &str) -> Result<ServerUrl, ServerUrlError> {
-        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-            return Ok(ServerUrl::Unix(path.into()));
-        }
-        let uri: Uri = text.parse().map_err(|_not_one| ServerUrlError::Form)?;
-        let is_root = matches!(uri.path(), "" | "/") && uri.query().is_none();
-        match (uri.scheme_str(), uri.authority()) {
-            (Some("http"), Some(authority)) if is_root => Ok(ServerUrl::Tcp(authority.clone())),
-            (Some("https"), Some(authority)) if is_root => Ok(ServerUrl::Tls(authority.clone())),
-            _ => Err(ServerUrlError::Form),
-        }
-    }
-}
-
-impl ServerUrl {
-    /// Whether other machines can read what is sent there.
-    fn is_readable(&self) -> bool {
-        let ServerUrl::Tcp(authority) = self else { return false };
-        let host = bare_host(authority);
-        let is_loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-        !is_loopback && !host.eq_ignore_ascii_case("localhost")
-    }
-}
-
-impl fmt::Display for ServerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ServerUrl::Tcp(authority) => write!(f, "http://{authority}"),
-            ServerUrl::Tls(authority) => write!(f, "https://{authority}"),
-            ServerUrl::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// Why a command got no usable response.
 #[derive(Debug, thiserror::Error)]
@@ -194,21 +184,9 @@ pub(super) struct Client {
 impl Client {
     /// Creates a client, which connects at its first request.
     pub(super) fn new(args: &ServerArgs) -> Result<Client, ClientError> {
-        let ca_file =
-            args.ca_file.clone().or_else(|| environment("WAYPOST_CA_FILE").map(PathBuf::from));
-        let token_file = args
-            .token_file
-            .clone()
-            .or_else(|| environment("WAYPOST_TOKEN_FILE").map(PathBuf::from));
         let server = args.url()?;
-        let tls = match &server {
-            ServerUrl::Tls(_) => Some(trust::connector(ca_file.as_deref())?),
-            _ => None,
-        };
-        if token_file.is_some() && server.is_readable() {
-            return Err(ClientError::Readable(server));
-        }
-        let authorization = token_file.as_deref().map(trust::authorization).transpose()?;
+        let tls = args.trust()?.map(|config| TlsConnector::from(Arc::new(config)));
+        let authorization = args.token()?.as_deref().map(trust::authorization);
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -321,12 +299,6 @@ impl Client {
     }
 }
 
-/// Returns the host without the brackets that an IPv6 address has in a URL.
-fn bare_host(authority: &Authority) -> &str {
-    let host = authority.host();
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
-}
-
 /// Prints one line of JSON.
 pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
     terminal::write_json(io::stdout().lock(), document)
@@ -347,45 +319,4 @@ where
     let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await?;
     connection.abort();
     Ok((status, body.to_bytes()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_is_named_by_a_url_or_a_socket_path() {
-        for (text, shown) in [
-            ("http://127.0.0.1:8420", "http://127.0.0.1:8420"),
-            ("http://localhost:1/", "http://localhost:1"),
-            ("http://[::1]:8420", "http://[::1]:8420"),
-            ("https://kv.example.com", "https://kv.example.com"),
-            ("unix:/run/waypost.sock", "unix:/run/waypost.sock"),
-        ] {
-            assert_eq!(text.parse::<ServerUrl>().expect(text).to_string(), shown);
-        }
-        for text in ["", "unix:", "127.0.0.1:8420", "https://", "http://a:1/x", "ftp://a"] {
-            assert!(text.parse::<ServerUrl>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_token_is_not_sent_where_the_network_can_read_it() {
-        for (text, is_readable) in [
-            ("http://127.0.0.1:8420", false),
-            ("http://127.8.9.1", false),
-            ("http://LOCALHOST:1/", false),
-            ("http://[::1]:8420", false),
-            ("http://[::ffff:127.0.0.1]:8420", false),
-            ("https://kv.example.com", false),
-            ("unix:/run/waypost.sock", false),
-            ("http://kv.example.com", true),
-            ("http://localhost.example.com", true),
-            ("http://127.0.0.1.example.com", true),
-            ("http://[2001:db8::1]:8420", true),
-            ("http://10.0.0.5", true),
-        ] {
-            assert_eq!(text.parse::<ServerUrl>().expect(text).is_readable(), is_readable, "{text}");
-        }
-    }
 }

@@ -8,6 +8,7 @@ mod connections;
 mod demo;
 mod head;
 mod http;
+mod kv;
 mod limits;
 mod listeners;
 mod owners;

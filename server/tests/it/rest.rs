@@ -10,6 +10,7 @@ use crate::{
 };
 
 mod bulk;
+mod client;
 mod namespaces;
 mod ranges;
 mod values;
