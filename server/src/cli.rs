@@ -6,9 +6,9 @@ mod cluster;
 mod confirm;
 mod doctor;
 mod health;
+mod kv;
 mod members;
 mod namespace;
-mod pinned;
 mod server_url;
 mod status;
 mod token;
@@ -62,6 +62,7 @@ enum Command {
     Demo,
     /// Create, list, rename and drop namespaces on a running server.
     Namespace(namespace::Namespace),
+    Kv(kv::Kv),
     /// Create a cluster, invite locations into it, see its status.
     Cluster(cluster::Cluster),
     Doctor(doctor::Doctor),
@@ -113,6 +114,13 @@ pub fn run() -> ExitCode {
             exit(namespace::run(command), namespace::CommandError::is_usage)
         }
         Command::Health(command) => exit(health::run(&command), |_error| false),
+        Command::Kv(command) => match kv::run(command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                report(&error);
+                kv::exit_code(&error)
+            }
+        },
         Command::Token(command) => exit(token::run(command), |_error| false),
         Command::Doctor(command) => exit(doctor::run(command), doctor::CommandError::is_usage),
         Command::Cluster(command) => exit(cluster::run(command), cluster::CommandError::is_usage),
@@ -122,16 +130,20 @@ pub fn run() -> ExitCode {
 /// The variable that names the file of settings.
 const CONFIG: &str = "WAYPOST_CONFIG";
 
-/// Reports an error in one line on stderr.
+/// Reports an error, and returns the exit code.
 fn exit<E: Display>(result: Result<(), E>, is_usage: impl Fn(&E) -> bool) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // A server, or a location of the cluster, may have written parts of it.
-            eprintln!("waypost: {}", escaped(&error.to_string()));
+            report(&error);
             if is_usage(&error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Reports an error in one line on stderr. A server, or a location of the cluster, may have written parts of it.
+fn report(error: &impl Display) {
+    eprintln!("waypost: {}", escaped(&error.to_string()));
 }
 
 /// Adds the default command: `waypost` and `waypost --data DIR` run `waypost serve`.

@@ -6,6 +6,7 @@
 //! | list namespaces | `GET N?page=…&per_page=…&order=…&direction=…` | namespaces |
 //! | create, show, rename, drop one | `POST N`, `GET`, `PUT`, `DELETE N/{id}` | namespace; null |
 //! | list keys | `GET N/{id}/keys?prefix=…&limit=…&cursor=…` | names, expirations, metadata |
+//! | delete keys | `DELETE N/{id}/keys?prefix=…` | how many |
 //! | get, put, delete a value | `GET`, `PUT`, `DELETE N/{id}/values/{key}` | the bytes; null |
 //! | get metadata | `GET N/{id}/metadata/{key}` | JSON |
 //! | bulk put | `PUT N/{id}/bulk` | how many, and the keys that failed |
@@ -132,6 +133,9 @@ async fn respond(
         (Route::Namespace(id), &Method::PUT) => namespaces::rename(app, id, body).await,
         (Route::Namespace(id), &Method::DELETE) => namespaces::remove(app, id).await,
         (Route::Namespace(id), _) => namespaces::show(app, id),
+        (Route::Keys(id), &Method::DELETE) => {
+            bulk::delete_range((app, grant), &rest.bulk, (id, query), body).await
+        }
         (Route::Keys(id), _) => list_keys(app, id, query).await,
         (Route::Value(id, key), &Method::PUT) => {
             values::put((app, grant), parts, (id, key), body).await
@@ -154,7 +158,11 @@ async fn respond(
 /// Responds to a list of keys.
 async fn list_keys(app: &Arc<App>, id: &str, query: Query<'_>) -> Result<Response<Body>, Failure> {
     let namespace = namespaces::find(&app.store, id, "list keys")?;
-    let request = keys::Request::parse(query)?;
     let metrics = Arc::clone(&app.metrics);
+    if let Some(request) = keys::range::RangeRequest::parse(query)? {
+        let respond = move |store: &_| keys::range::respond(store, &metrics, namespace, &request);
+        return blocking(app, respond).await;
+    }
+    let request = keys::Request::parse(query)?;
     blocking(app, move |store| keys::respond(store, &metrics, namespace, request)).await
 }

@@ -1,6 +1,11 @@
 //! HTTP for the commands that use a running server: one request, one response.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use clap::Args;
@@ -12,7 +17,7 @@ use hyper::{
     http::uri::Authority,
 };
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, pki_types::ServerName};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -72,6 +77,42 @@ impl ServerArgs {
             Some(text) => text.to_string_lossy().parse().map_err(ClientError::Variable),
             None => Ok(ServerUrl::Tcp(Authority::from_static("127.0.0.1:8420"))),
         }
+    }
+
+    /// How the server's certificate is checked; none if it has none.
+    pub(super) fn trust(&self) -> Result<Option<ClientConfig>, ClientError> {
+        let ServerUrl::Tls(_) = self.url()? else { return Ok(None) };
+        let variable = || environment("WAYPOST_CA_FILE").map(PathBuf::from);
+        let file = self.ca_file.clone().or_else(variable);
+        Ok(Some(trust::config(file.as_deref())?))
+    }
+
+    /// The file of `--token-file`, if it was given.
+    pub(super) fn token_file(&self) -> Option<&Path> {
+        self.token_file.as_deref()
+    }
+
+    /// The token to send, of the flag or of the variable.
+    pub(super) fn token(&self) -> Result<Option<String>, ClientError> {
+        match &self.token_file {
+            Some(file) => self.token_of(Some(file.clone())),
+            None => self.token_of_environment(),
+        }
+    }
+
+    /// The token of the variable.
+    pub(super) fn token_of_environment(&self) -> Result<Option<String>, ClientError> {
+        self.token_of(environment("WAYPOST_TOKEN_FILE").map(PathBuf::from))
+    }
+
+    /// The token in a file.
+    fn token_of(&self, file: Option<PathBuf>) -> Result<Option<String>, ClientError> {
+        let Some(file) = file else { return Ok(None) };
+        let server = self.url()?;
+        if server.is_readable() {
+            return Err(ClientError::Readable(server));
+        }
+        Ok(Some(trust::token(&file)?))
     }
 }
 
@@ -143,21 +184,9 @@ pub(super) struct Client {
 impl Client {
     /// Creates a client, which connects at its first request.
     pub(super) fn new(args: &ServerArgs) -> Result<Client, ClientError> {
-        let ca_file =
-            args.ca_file.clone().or_else(|| environment("WAYPOST_CA_FILE").map(PathBuf::from));
-        let token_file = args
-            .token_file
-            .clone()
-            .or_else(|| environment("WAYPOST_TOKEN_FILE").map(PathBuf::from));
         let server = args.url()?;
-        let tls = match &server {
-            ServerUrl::Tls(_) => Some(trust::connector(ca_file.as_deref())?),
-            _ => None,
-        };
-        if token_file.is_some() && server.is_readable() {
-            return Err(ClientError::Readable(server));
-        }
-        let authorization = token_file.as_deref().map(trust::authorization).transpose()?;
+        let tls = args.trust()?.map(|config| TlsConnector::from(Arc::new(config)));
+        let authorization = args.token()?.as_deref().map(trust::authorization);
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -4,14 +4,13 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
 };
 
-use hyper::header::{HeaderValue, InvalidHeaderValue};
-use rustls::{ClientConfig, RootCertStore, client::VerifierBuilderError, crypto::ring};
-use tokio_rustls::TlsConnector;
+use hyper::header::HeaderValue;
+use rustls::ClientConfig;
+use waypost_client::tls as client_tls;
 
-use super::pinned::Pinned;
 use crate::tls::{self, TlsError};
 
 /// The name of stdin in place of a file.
@@ -28,48 +27,28 @@ pub(super) enum TrustError {
     NotACa(PathBuf, rustls::Error),
     #[error("the system has no certificates of CAs: set --ca-file to the CA of the server")]
     NoRoots,
-    #[error("TLS can't be used: {0}")]
-    Tls(rustls::Error),
-    #[error("--ca-file can't be used: {0}")]
-    Roots(VerifierBuilderError),
+    #[error(transparent)]
+    Tls(client_tls::TlsError),
     #[error("--token-file: can't read {0}: {1}")]
     Token(PathBuf, io::Error),
     #[error("--token-file: {0} does not hold a token, which is one line that begins with wpt_")]
     NotAToken(PathBuf),
 }
 
-/// Returns what checks the certificates of servers: with these CAs, or those of the system.
-pub(super) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, TrustError> {
-    let (mut roots, mut given) = (RootCertStore::empty(), Vec::new());
-    match ca_file {
-        Some(path) => {
-            for ca in tls::certificates(path).map_err(TrustError::Ca)? {
-                given.push(ca.clone());
-                roots.add(ca).map_err(|error| TrustError::NotACa(path.to_owned(), error))?;
-            }
+/// Returns how certificates of servers are checked: with these CAs, or those of the system.
+pub(super) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, TrustError> {
+    let cas = ca_file.map(|path| tls::certificates(path).map_err(TrustError::Ca)).transpose()?;
+    client_tls::config(cas).map_err(|error| match (error, ca_file) {
+        (client_tls::TlsError::NoRoots, _) => TrustError::NoRoots,
+        (client_tls::TlsError::NotACa(error), Some(path)) => {
+            TrustError::NotACa(path.to_owned(), error)
         }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            let (added, _not_understood) = roots.add_parsable_certificates(found.certs);
-            if added == 0 {
-                return Err(TrustError::NoRoots);
-            }
-        }
-    }
-    let provider = Arc::new(ring::default_provider());
-    let verifier = Pinned::new(roots, given, Arc::clone(&provider)).map_err(TrustError::Roots)?;
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TrustError::Tls)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
+        (error, _) => TrustError::Tls(error),
+    })
 }
 
-/// Reads a token from a file, or stdin if it is `-`, and returns the header that carries it.
-pub(super) fn authorization(file: &Path) -> Result<HeaderValue, TrustError> {
+/// Reads a token from a file, or stdin if it is `-`.
+pub(super) fn token(file: &Path) -> Result<String, TrustError> {
     static FROM_STDIN: OnceLock<String> = OnceLock::new();
     let unreadable = |error| TrustError::Token(file.to_owned(), error);
     let text = if file.as_os_str() != STDIN {
@@ -84,14 +63,18 @@ pub(super) fn authorization(file: &Path) -> Result<HeaderValue, TrustError> {
     };
     let token = text.trim();
     let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    let not_a_token = || TrustError::NotAToken(file.to_owned());
     if !is_token {
-        return Err(not_a_token());
+        return Err(TrustError::NotAToken(file.to_owned()));
     }
+    Ok(token.to_owned())
+}
+
+/// The header that carries a token.
+pub(super) fn authorization(token: &str) -> HeaderValue {
     let value = HeaderValue::try_from(format!("Bearer {token}"));
-    let mut value = value.map_err(|_never: InvalidHeaderValue| not_a_token())?;
+    let mut value = value.expect("a token is visible ASCII characters");
     value.set_sensitive(true);
-    Ok(value)
+    value
 }
 
 /// Reads a short text.

@@ -10,6 +10,7 @@ mod demo;
 mod deploy;
 mod head;
 mod http;
+mod kv;
 mod limits;
 mod listeners;
 mod overrides;

@@ -10,7 +10,9 @@ use crate::{
 };
 
 mod bulk;
+mod client;
 mod namespaces;
+mod ranges;
 mod values;
 
 /// The path of the namespaces.

@@ -89,6 +89,19 @@ const ROUTES: &[(&str, &str, &str, &[&str])] = &[
     ("PUT", "/binding/nowhere/k", "v", &["kv:write=*"]),
     ("DELETE", "/binding/a/k", "", &["kv:write=a", "kv:write=*"]),
     ("PATCH", "/binding/a/k", "", &["kv:write=a", "kv:write=*"]),
+    (
+        "GET",
+        "/client/v4/accounts/local/storage/kv/namespaces/title%3A%61/values/k",
+        "",
+        &["kv:read=a", "kv:read=*", "kv:write=a", "kv:write=*"],
+    ),
+    (
+        "PUT",
+        "/client/v4/accounts/local/storage/kv/namespaces/title:a/values/k",
+        "v",
+        &["kv:write=a", "kv:write=*"],
+    ),
+    ("GET", "/client/v4/accounts/local/storage/kv/namespaces/title:a", "", &[]),
     ("GET", "/ratelimit?namespace=n&key=k&limit=9&period=60", "", &["ratelimit=n", "ratelimit=*"]),
     (
         "POST",

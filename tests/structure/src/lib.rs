@@ -16,7 +16,7 @@ pub mod source;
 use std::path::{Path, PathBuf};
 
 /// The shipped crates: the name of each folder.
-pub const CRATES: [&str; 4] = ["kv-core", "kv-replicate", "ratelimit", "server"];
+pub const CRATES: [&str; 5] = ["client", "kv-core", "kv-replicate", "ratelimit", "server"];
 
 /// Returns the root of the repository.
 ///

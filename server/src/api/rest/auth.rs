@@ -1,10 +1,10 @@
 //! Who may call: what each endpoint needs, and refusals in the form of this API.
 
 use http::{Method, StatusCode};
-use kv_core::NamespaceId;
 
 use super::{
     failure::{Failure, code},
+    namespaces,
     route::Route,
 };
 use crate::{
@@ -50,7 +50,7 @@ pub(super) fn authorize(
             let prefix = query.get("prefix").unwrap_or_default();
             // No key begins with what is not UTF-8. Then the namespace is needed as a whole.
             let keys = Keys::With(str::from_utf8(&prefix).unwrap_or_default());
-            check(app, grant, id, Access::Read, keys)
+            check(app, grant, id, access, keys)
         }
         Route::Value(id, raw) | Route::Metadata(id, raw) => match decode_key(raw) {
             Ok(key) => check(app, grant, id, access, Keys::With(&key)),
@@ -64,7 +64,7 @@ pub(super) fn authorize(
     }
 }
 
-/// Checks that these keys of a namespace may be used, which a segment of a path names by its id.
+/// Checks that these keys of a namespace may be used, which a segment of a path names.
 pub(super) fn check(
     app: &App,
     grant: &Grant,
@@ -72,8 +72,7 @@ pub(super) fn check(
     access: Access,
     keys: Keys<'_>,
 ) -> Result<(), Failure> {
-    let parsed = id.parse::<NamespaceId>().ok();
-    let found = parsed.filter(|id| app.store.namespaces().get(*id).is_some());
+    let found = namespaces::named(&app.store.namespaces(), id).map(|found| found.id);
     permission::check(app, grant, Named { name: id, id: found }, access, keys)
         .map_err(|why| forbidden(&why))
 }

@@ -20,6 +20,7 @@ use super::{
     auth,
     blocking::blocking,
     failure::{self, Failure, code},
+    keys::range::{self, RangeRequest},
     limits::MAX_BULK_BYTES,
     namespaces,
 };
@@ -32,7 +33,7 @@ use crate::{
         incoming::{Incoming, Unread},
         reply,
     },
-    kv::{bulk_get, permission::Access},
+    kv::{bulk_get, permission::Access, query::Query},
 };
 
 pub mod read;
@@ -84,11 +85,7 @@ pub(super) async fn write(
         let failure = Failure::from(Unread::TooLong { limit: MAX_BULK_BYTES });
         return Err(Failure { close: true, ..failure });
     }
-    let permit = admission.admit().await.map_err(|_refused| {
-        let message = "too many bulk requests are running: try again in a second";
-        let status = StatusCode::TOO_MANY_REQUESTS;
-        Failure { retry_after: Some(1), ..Failure::new(status, code::BULK_BUSY, message) }
-    })?;
+    let permit = admission.admit().await.map_err(|_refused| busy())?;
     let (sender, receiver) = channel(1);
     let (app, grant) = (Arc::clone(app), grant.clone());
     let task = tokio::task::spawn_blocking(move || {
@@ -97,6 +94,43 @@ pub(super) async fn write(
         response
     });
     feed(body, sender).await;
+    task.await.unwrap_or_else(|error| Err(failure::panicked(&error)))
+}
+
+/// The failure while too many bulk requests run.
+fn busy() -> Failure {
+    let message = "too many bulk requests are running: try again in a second";
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    Failure { retry_after: Some(1), ..Failure::new(status, code::BULK_BUSY, message) }
+}
+
+/// `DELETE …/keys?prefix=P`: deletes up to [`MAX_ITEMS`](read::MAX_ITEMS) keys of a range.
+pub(super) async fn delete_range(
+    (app, grant): (&Arc<App>, &Grant),
+    admission: &Admission,
+    (id, query): (&str, Query<'_>),
+    body: &mut Incoming,
+) -> Result<Response<Body>, Failure> {
+    const OPERATION: &str = "delete keys";
+    let namespace = namespaces::find(&app.store, id, OPERATION)?;
+    if query.get("prefix").is_none() {
+        let message = format!(
+            "{OPERATION}: the query must have 'prefix', which is empty if all keys are to be deleted"
+        );
+        return Err(Failure::invalid(code::INVALID, message));
+    }
+    let request = RangeRequest::of(query)?;
+    body.discard(MAX_BULK_BYTES as u64).await;
+    let permit = admission.admit().await.map_err(|_refused| busy())?;
+    let (app, grant) = (Arc::clone(app), grant.clone());
+    let task = tokio::task::spawn_blocking(move || {
+        let (keys, is_complete) = range::keys(&app.store, namespace, &request, read::MAX_ITEMS)?;
+        let mut writer = Writer::new((&app, &grant), namespace);
+        let deleted = keys.into_iter().try_for_each(|key| writer.delete_key(key));
+        let response = writer.finish_range(OPERATION, deleted, is_complete);
+        drop(permit);
+        response
+    });
     task.await.unwrap_or_else(|error| Err(failure::panicked(&error)))
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Response;
 use kv_core::{ListQuery, Listed, NamespaceId, Page, ReadError, Store, limits::MAX_KEY_BYTES};
 use serde::Serialize;
@@ -13,6 +14,8 @@ use crate::{
     kv::{Invalid, cursor, query::Query},
     metrics::Metrics,
 };
+
+pub mod range;
 
 /// A list of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl Request {
 }
 
 /// A key of a list.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Key<'a> {
     /// The key; bytes that are not text are replaced.
     name: Cow<'a, str>,
@@ -52,6 +55,29 @@ struct Key<'a> {
     /// Its metadata as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Box<RawValue>>,
+    /// Its value as text or base64, if the list shows values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Cow<'a, str>>,
+    /// Whether the value is base64.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    base64: bool,
+}
+
+impl<'a> Key<'a> {
+    /// A key without its value.
+    fn new(key: &'a [u8], expiration: Option<u64>, metadata: Option<&str>) -> Key<'a> {
+        let name = String::from_utf8_lossy(key);
+        let metadata = metadata.and_then(metadata_json);
+        Key { name, expiration, metadata, value: None, base64: false }
+    }
+
+    /// The same with its value, which is base64 if it is not text.
+    fn with_value(self, value: &'a [u8]) -> Key<'a> {
+        let text = str::from_utf8(value);
+        let base64 = text.is_err();
+        let value = text.map_or_else(|_not_text| STANDARD.encode(value).into(), Cow::Borrowed);
+        Key { value: Some(value), base64, ..self }
+    }
 }
 
 /// The position in a list that has cursors.
@@ -63,6 +89,13 @@ struct CursorInfo<'a> {
     cursor: &'a str,
     /// The same, as older SDKs read it.
     cursors: Cursors<'a>,
+}
+
+impl<'a> CursorInfo<'a> {
+    /// The position after a page of so many keys.
+    fn new(count: usize, cursor: &'a str) -> CursorInfo<'a> {
+        CursorInfo { count, cursor, cursors: Cursors { after: cursor } }
+    }
 }
 
 /// The cursor where older SDKs look for it.
@@ -89,18 +122,12 @@ pub(super) fn respond(
     let last = page.entries.last().filter(|_| !page.complete);
     let next = last.map(|entry| cursor::encode(&entry.key)).unwrap_or_default();
     let keys: Vec<_> = page.entries.iter().map(key).collect();
-    let cursors = Cursors { after: &next };
-    let info = CursorInfo { count: keys.len(), cursor: &next, cursors };
-    Ok(envelope::page(&keys, info))
+    Ok(envelope::page(&keys, CursorInfo::new(keys.len(), &next)))
 }
 
 /// The JSON of a key.
 fn key(entry: &Listed) -> Key<'_> {
-    Key {
-        name: String::from_utf8_lossy(&entry.key),
-        expiration: entry.expires_at,
-        metadata: entry.metadata.as_deref().and_then(metadata_json),
-    }
+    Key::new(&entry.key, entry.expires_at, entry.metadata.as_deref())
 }
 
 /// Reads a page. A page without keys is the last one: an SDK stops there even if it has a cursor.

@@ -1,10 +1,13 @@
 //! Namespaces: list, create, show, rename, drop.
 
+use std::borrow::Cow;
+
 use http::Response;
 use kv_core::{
-    Account, Namespace, NamespaceId, Operation, Outcome, Store, Taken, Title, TitleError,
-    WriteError,
+    Account, Namespace, NamespaceId, Namespaces, Operation, Outcome, Store, Taken, Title,
+    TitleError, WriteError,
 };
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -48,26 +51,48 @@ struct Wanted {
     jurisdiction: Option<serde_json::Value>,
 }
 
+/// Precedes a title that stands in place of an id. Cloudflare's service has ids only.
+const TITLE: &str = "title:";
+
+/// The title in a segment of a path, if it has one in place of an id.
+fn title_in(raw: &str) -> Option<Cow<'_, str>> {
+    match percent_decode_str(raw).decode_utf8().ok()? {
+        Cow::Borrowed(text) => text.strip_prefix(TITLE).map(Cow::Borrowed),
+        Cow::Owned(text) => text.strip_prefix(TITLE).map(|title| Cow::Owned(title.to_owned())),
+    }
+}
+
 /// The namespace that a segment of a path names.
+pub(super) fn named<'a>(namespaces: &'a Namespaces, raw: &str) -> Option<&'a Namespace> {
+    match raw.parse() {
+        Ok(id) => namespaces.get(id),
+        Err(_) => namespaces.resolve(&title_in(raw)?),
+    }
+}
+
+/// The id of the namespace that a segment of a path names.
 ///
 /// # Errors
-/// If it is not an id, or none exists with it.
+/// If there is none.
 pub(super) fn find(store: &Store, raw: &str, operation: &str) -> Result<NamespaceId, Failure> {
-    let id: NamespaceId = raw.parse().map_err(|_not_an_id| {
+    if let Some(namespace) = named(&store.namespaces(), raw) {
+        return Ok(namespace.id);
+    }
+    if raw.parse::<NamespaceId>().is_err() && title_in(raw).is_none() {
         let message = format!(
             "could not parse UUID from request's namespace_id: 'invalid namespace format: {}'",
             shown(raw)
         );
-        Failure::invalid(code::NAMESPACE_ID, message)
-    })?;
-    match store.namespaces().get(id) {
-        Some(_) => Ok(id),
-        None if store.lacks_namespaces() => Err(Failure::busy(format!(
-            "The namespace {id} can't be read, and the row of a namespace is damaged on the disk of this location. It \
-             is fetched from the other locations, if there are any: try again."
-        ))),
-        None => Err(Failure::no_namespace(operation)),
+        return Err(Failure::invalid(code::NAMESPACE_ID, message));
     }
+    if store.lacks_namespaces() {
+        return Err(Failure::busy(format!(
+            "The namespace {} can't be read, and the row of a namespace is damaged on the disk of this location. It \
+             is fetched from the other locations, if there are any: try again.",
+            shown(raw)
+        )));
+    }
+    Err(Failure::no_namespace(operation))
 }
 
 /// `GET …/namespaces`.

@@ -95,6 +95,7 @@ impl Route<'_> {
         match self {
             Route::Namespaces => "GET, HEAD, POST",
             Route::Namespace(_) | Route::Value(..) => "GET, HEAD, PUT, DELETE",
+            Route::Keys(_) => "GET, HEAD, DELETE",
             Route::Bulk(_) => "PUT, DELETE",
             Route::BulkDelete(_) | Route::BulkGet(_) => "POST",
             _ => "GET, HEAD",

@@ -52,6 +52,8 @@ pub(super) struct Writer<'a> {
     written: usize,
     /// The pairs or keys that are not valid, and why.
     failed: Vec<(String, Failure)>,
+    /// Whether no key of a range is left, if the call deletes one.
+    is_complete: Option<bool>,
 }
 
 /// Why a bulk call ends before its body.
@@ -77,6 +79,9 @@ struct Outcome<'a> {
     successful_key_count: usize,
     /// The keys that were not.
     unsuccessful_keys: Vec<&'a str>,
+    /// Whether no key of the range is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
 }
 
 impl<'a> Writer<'a> {
@@ -91,6 +96,7 @@ impl<'a> Writer<'a> {
             in_flight: VecDeque::new(),
             written: 0,
             failed: Vec::new(),
+            is_complete: None,
         }
     }
 
@@ -100,6 +106,22 @@ impl<'a> Writer<'a> {
             Ok(key) => self.submit(Operation::Delete { namespace: self.namespace, key }),
             Err(invalid) => self.fail(&key, invalid.into()),
         }
+    }
+
+    /// Deletes a key that exists.
+    pub(super) fn delete_key(&mut self, key: Key) -> Result<(), Halt> {
+        self.submit(Operation::Delete { namespace: self.namespace, key })
+    }
+
+    /// Waits for all writes, and responds. `is_complete` tells whether no key is left.
+    pub(super) fn finish_range(
+        mut self,
+        operation: &str,
+        outcome: Result<(), Halt>,
+        is_complete: bool,
+    ) -> Result<Response<Body>, Failure> {
+        self.is_complete = Some(is_complete);
+        self.finish(operation, outcome.map_err(Stop::Sink))
     }
 
     /// Queues a write. The oldest must have its outcome before there are too many.
@@ -189,6 +211,7 @@ impl<'a> Writer<'a> {
         let outcome = Outcome {
             successful_key_count: self.written,
             unsuccessful_keys: self.failed.iter().map(|(key, _)| key.as_str()).collect(),
+            complete: self.is_complete,
         };
         Ok(envelope::noted(&outcome, notes.collect()))
     }

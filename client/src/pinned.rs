@@ -1,4 +1,4 @@
-//! Trust in a certificate that is itself in the file of `--ca-file`.
+//! Trust in a certificate that was given itself.
 //!
 //! A server's self-signed certificate, as `openssl req -x509` makes it, is marked as one of a CA, and webpki accepts no such
 //! certificate from a server, whatever the roots are. Whoever gives the certificate itself trusts it by its bytes: what is
@@ -21,7 +21,7 @@ use x509_parser::{parse_x509_certificate, time::ASN1Time};
 
 /// Checks the certificate of a server: by roots, or because it is one of those that were given.
 #[derive(Debug)]
-pub(super) struct Pinned {
+pub(crate) struct Pinned {
     /// Checks by roots.
     by_roots: Arc<WebPkiServerVerifier>,
     /// The certificates that are trusted themselves.
@@ -33,7 +33,7 @@ impl Pinned {
     ///
     /// # Errors
     /// If there are no roots.
-    pub(super) fn new(
+    pub(crate) fn new(
         roots: RootCertStore,
         given: Vec<CertificateDer<'static>>,
         provider: Arc<CryptoProvider>,
