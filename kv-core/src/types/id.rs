@@ -18,8 +18,8 @@ impl NamespaceId {
     pub const SYSTEM: NamespaceId = NamespaceId([0; 16]);
 
     /// The namespace of the overrides of rate limits. It always exists, has no title, and no list contains it.
-    pub const OVERRIDES: NamespaceId =
-        NamespaceId([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    /// People give small numbers as ids by hand, so it is none.
+    pub const OVERRIDES: NamespaceId = NamespaceId(*b"waypost:override");
 
     /// Whether no namespace of a user can have this id.
     #[must_use]
