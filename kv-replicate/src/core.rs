@@ -25,6 +25,7 @@
 //! | what remains of processes that have ended | [`ended`], [`uncounted`] |
 //! | comparing two stores | [`verifier`] |
 //! | what locations report of themselves | [`reports`] |
+//! | usage of global limits, for the owner | [`usage`] |
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -78,6 +79,7 @@ mod status;
 mod testing;
 mod transmit;
 mod uncounted;
+mod usage;
 mod verifier;
 mod weight;
 

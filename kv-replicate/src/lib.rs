@@ -50,8 +50,8 @@ pub use notice::Notice;
 pub use row::{Content, KeyState, Row, SalvagedRow, ValuePart};
 pub use verdict::{Difference, Ending, Reason, Unsettled, Verdict, Verification, Waits};
 pub use wire::{
-    MAX_MESSAGE_BYTES, MessageError, OLDEST_WIRE_VERSION, WIRE_VERSION, check_message,
-    reencode_message, software,
+    MAX_MESSAGE_BYTES, MAX_USAGE_BYTES, MessageError, OLDEST_WIRE_VERSION, WIRE_VERSION,
+    check_message, reencode_message, software,
 };
 pub use work::{
     Batch, Channel, Event, FoundBody, How, MAX_BATCH_BYTES, Now, Settled, StoreState, ToApply,

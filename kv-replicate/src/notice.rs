@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use kv_core::OriginId;
 
 use crate::{
@@ -82,6 +83,18 @@ pub enum Notice {
         /// The writes: about 32 MiB of them, or one.
         rows: Vec<SalvagedRow>,
     },
+    /// A peer has sent a piece of usage of global limits.
+    Usage {
+        /// The peer.
+        from: MemberId,
+        /// The piece.
+        piece: Bytes,
+    },
+    /// A link to a peer has come up, or pieces of usage to it were dropped: the owner should send it everything that it
+    /// knows of global limits, with [`Core::send_usage`](crate::Core::send_usage).
+    UsageWanted(MemberId),
+    /// Pieces of usage reach this peer no more, until they are wanted again.
+    UsageEnded(MemberId),
     /// This store does not replicate any more.
     Halted(HaltReason),
     /// A peer has another write of the same version as one that is here: two stores write under one

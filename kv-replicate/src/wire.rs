@@ -34,6 +34,6 @@ pub(crate) use message::{
     BATCH_BYTES, End, GetBody, Hello, MAX_ASKED_BYTES, MAX_ROWS, Message, NoBody, Page, PageHead,
     Pull, Reason, Report, Want,
 };
-pub use message::{MAX_MESSAGE_BYTES, OLDEST_WIRE_VERSION, WIRE_VERSION};
+pub use message::{MAX_MESSAGE_BYTES, MAX_USAGE_BYTES, OLDEST_WIRE_VERSION, WIRE_VERSION};
 pub(crate) use progress::{Count, Echo, MAX_VISIBLE, Opened, ProgressDelta, UNKNOWN};
 pub(crate) use row::encode_row;

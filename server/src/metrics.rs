@@ -11,6 +11,7 @@ mod cluster;
 mod connections;
 #[cfg(test)]
 mod deployed;
+mod global_limits;
 mod lacking;
 mod limits;
 mod registry;
@@ -23,7 +24,7 @@ use crate::alarms::AlarmKind;
 pub use access::AccessMetrics;
 pub use cluster::ClusterGauges;
 pub use connections::ConnectionMetrics;
-pub use limits::{Denied, LimitGauges, LimitMetrics, Tallies, Tally};
+pub use limits::{Denied, GlobalGauges, LimitGauges, LimitMetrics, Tallies, Tally};
 pub use requests::{Api, RequestMetrics, Verb};
 pub use rls::RlsMetrics;
 pub use store::StoreGauges;

@@ -7,29 +7,33 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use kv_core::Store;
-use ratelimit::{BuildError, Decision, Limit, Limiter};
+use kv_core::{MemberId, Store};
+use ratelimit::{BuildError, Builder, Decision, Limit, Limiter};
 
 use crate::metrics::{LimitGauges, LimitMetrics, Tallies, Tally};
 
 mod count;
 mod denied;
 mod describe;
+mod exchange;
 mod named;
 mod overrides;
 mod period;
 mod saved;
+mod scope;
 mod spaces;
 
 pub(crate) use count::count;
 pub use denied::DeniedKeys;
 pub use describe::{DescribeError, MAX_KEY_BYTES, limit};
+pub use exchange::{Exchange, Pieces};
 pub use named::{NamedLimit, NamedLimits};
 pub use overrides::Applied;
 use overrides::Overrides;
 pub(crate) use overrides::UNLIMITED;
 pub use period::{Period, PeriodError};
 use saved::Restored;
+pub use scope::{Scope, ScopeError};
 use spaces::Spaces;
 pub(crate) use spaces::{Window, window};
 
@@ -63,6 +67,7 @@ impl CurrentLimits {
             denied: before.denied.clone(),
             overrides: before.overrides.clone(),
             has_counters: before.has_counters,
+            exchange: Arc::clone(&before.exchange),
         }));
         self.load().add_named();
     }
@@ -87,6 +92,8 @@ pub struct RateLimits {
     overrides: Overrides,
     /// It started with counters that the last stop saved.
     has_counters: bool,
+    /// What is exchanged with the other locations.
+    exchange: Arc<Exchange>,
 }
 
 /// A limit of the configuration.
@@ -111,6 +118,8 @@ pub struct RateLimitSettings {
     pub named: NamedLimits,
     /// How many of the keys that are denied most often the metrics report.
     pub top_denied_keys: u32,
+    /// The id of the cluster, whose locations share the counters of global limits; none if the location is alone.
+    pub cluster: Option<[u8; 16]>,
 }
 
 /// Up to this many limits have metrics before they are used. With more, the metrics would be many megabytes
@@ -134,9 +143,13 @@ impl RateLimits {
         settings: RateLimitSettings,
         metrics: &LimitMetrics,
     ) -> Result<RateLimits, BuildError> {
-        let RateLimitSettings { memory_bytes, named, top_denied_keys } = settings;
+        let RateLimitSettings { memory_bytes, named, top_denied_keys, cluster } = settings;
         let builder = Limiter::builder().memory_bytes(memory_bytes).guests(true);
+        let builder = cluster.into_iter().fold(builder, Builder::global);
         let Restored { limiter, has_counters } = saved::restore(store, builder)?;
+        if limiter.is_global() {
+            saved::restore_global(store, &limiter);
+        }
         let rates = RateLimits::new(limiter, named, top_denied_keys, metrics);
         Ok(RateLimits { has_counters, overrides: Overrides::of(store), ..rates })
     }
@@ -144,7 +157,8 @@ impl RateLimits {
     /// Saves the counters for the next start, if there are any. Blocks until they are durable.
     pub fn save(&self, store: &Store) {
         let stats = self.limiter.stats();
-        if self.has_counters || stats.checks > 0 || stats.records > 0 {
+        let has_shared = self.limiter.global_stats().keys > 0;
+        if self.has_counters || has_shared || stats.checks > 0 || stats.records > 0 {
             saved::save(store, &self.limiter);
         }
     }
@@ -160,8 +174,10 @@ impl RateLimits {
     ) -> RateLimits {
         let tallies = metrics.tallies();
         let watched = usize::try_from(top_denied).unwrap_or(usize::MAX);
+        let limiter = Arc::new(limiter);
         let rates = RateLimits {
-            limiter: Arc::new(limiter),
+            exchange: Arc::new(Exchange::new(Arc::clone(&limiter))),
+            limiter,
             named: with_metrics(named, &tallies),
             spaces: Arc::default(),
             unnamed: tallies.tally(""),
@@ -186,6 +202,12 @@ impl RateLimits {
         &self.limiter
     }
 
+    /// The exchange with other locations.
+    #[must_use]
+    pub fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
     /// The limit of this name.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Named> {
@@ -205,9 +227,18 @@ impl RateLimits {
 
     /// A limit that a caller described, for counters in this namespace. They are apart from those of the
     /// configuration, so that they never evict them, unless the configuration names the same counters.
+    ///
+    /// If the caller named no scope and the configuration has only a global limit for such counters, it is that one: so the
+    /// configuration makes a limit global whose clients know nothing of scopes.
     #[must_use]
-    pub fn described(&self, namespace: &[u8], limit: Limit) -> Limit {
-        limit.guest(!self.spaces.has(namespace, &limit))
+    pub fn described(&self, namespace: &[u8], limit: Limit, scope: Option<Scope>) -> Limit {
+        if self.spaces.has(namespace, &limit) {
+            return limit;
+        }
+        match limit.global(true) {
+            Ok(global) if scope.is_none() && self.spaces.has(namespace, &global) => global,
+            _ => limit.guest(true),
+        }
     }
 
     /// A limit as it applies to a key of a namespace: with its override, if there is one. Every API calls this for each of
@@ -262,14 +293,15 @@ impl RateLimits {
         }
     }
 
-    /// The state that the metrics export.
+    /// The state that the metrics export. `is_member` is whether a location is in the cluster.
     #[must_use]
-    pub fn gauges(&self) -> LimitGauges {
+    pub fn gauges(&self, is_member: impl Fn(MemberId) -> bool) -> LimitGauges {
         let stats = self.limiter.stats();
         LimitGauges {
             counters: stats.live,
             capacity: stats.slots,
             evictions: stats.evictions,
+            global: self.exchange.gauges(is_member),
             denied: self.denied.as_deref().map(DeniedKeys::top).unwrap_or_default(),
         }
     }

@@ -11,6 +11,7 @@
 //! | `replication` | the server's part in a cluster |
 //! | `renewal` | keeps the location's certificate valid |
 //! | `reload` | takes a changed configuration while the server runs |
+//! | `usage` | exchanges what is counted of global limits |
 //! | `watch` | logs alarms, and reports them to the other locations |
 
 use std::{io, path::Path, sync::Arc, time::Duration};
@@ -56,6 +57,7 @@ mod replication;
 mod store;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod watch;
 
 pub use self::{entrances::Certificates, error::ServeError};
@@ -96,7 +98,8 @@ pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new());
     let audit = open_audit_log(&config.settings)?;
     let member = location.as_ref().map(|location| location.descriptor.member);
-    let opened = open(&config, member, &metrics, &mut signals).await?;
+    let cluster = location.as_ref().map(|location| location.descriptor.cluster.0);
+    let opened = open(&config, (member, cluster), &metrics, &mut signals).await?;
     let Some(opened) = opened else { return Ok(()) };
     let store = &opened.store;
     if let Err(error) = entrances::check_tokens(&config, &entrances, &gate, store, member.is_some())
@@ -180,13 +183,13 @@ async fn drain_at_signal(
 /// Opens the store. Returns none if a signal came meanwhile; then the store is closed again.
 async fn open(
     config: &Config,
-    member: Option<MemberId>,
+    identity: (Option<MemberId>, Option<[u8; 16]>),
     metrics: &Arc<Metrics>,
     signals: &mut Signals,
 ) -> Result<Option<OpenStore>, ServeError> {
     let mut opening = tokio::task::spawn_blocking({
         let (config, metrics) = (config.clone(), Arc::clone(metrics));
-        move || OpenStore::open(&config, member, &metrics)
+        move || OpenStore::open(&config, identity, &metrics)
     });
     tokio::select! {
         opened = &mut opening => return opened?.map(Some),
@@ -231,7 +234,7 @@ async fn start(
     let store = &opened.store;
     let replication = match &location {
         None => None,
-        Some(location) => match Replication::start(location, config, store).await {
+        Some(location) => match Replication::start(location, config, &opened).await {
             Ok(replication) => Some(replication),
             Err(error) => {
                 opened.close().await?;

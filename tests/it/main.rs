@@ -4,6 +4,7 @@ mod cluster;
 mod crash;
 mod dependencies;
 mod envoy;
+mod global_limits;
 mod limits;
 mod malformed;
 #[cfg(target_os = "linux")]

@@ -39,6 +39,7 @@ impl Core {
         let (machines, mut cx) = self.split();
         machines.disconnecting(&mut cx, peer);
         machines.disconnected(peer, keep);
+        self.machines.usage.disconnect(&mut self.out, peer);
         self.out.disconnect(peer, keep);
         self.peers.remove(peer);
         for fetch in self.machines.fetcher.of_peer(peer) {
@@ -62,6 +63,7 @@ impl Core {
             machines.verifier.disconnect(&mut cx, peer);
             machines.unpin(&mut cx, peer);
             machines.disconnected(peer, Keep::Nothing);
+            machines.usage.disconnect(cx.out, peer);
         }
         self.peers.clear();
         self.out.notice(Notice::Halted(reason));

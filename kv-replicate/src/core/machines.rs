@@ -23,6 +23,7 @@ use super::{
     session_source::SessionSource,
     stability::Stability,
     uncounted::Uncounted,
+    usage::Usage,
     verifier::Verifier,
 };
 use crate::{MemberId, wire::Want};
@@ -66,6 +67,8 @@ pub(super) struct Machines {
     pub(super) rebuild: Rebuild,
     /// What locations report of themselves.
     pub(super) reports: Reports,
+    /// Usage of global limits.
+    pub(super) usage: Usage,
 }
 
 impl Machines {
@@ -90,6 +93,7 @@ impl Machines {
             uncounted: Uncounted::default(),
             rebuild: Rebuild::new(local),
             reports: Reports::default(),
+            usage: Usage::default(),
         }
     }
 
@@ -173,5 +177,6 @@ impl Machines {
             + self.row_source.memory_bytes()
             + self.counts.memory_bytes()
             + self.verifier.memory_bytes()
+            + self.usage.memory_bytes()
     }
 }

@@ -1,5 +1,6 @@
 //! What the owner of a core can learn about the other members, and what this location reports to them.
 
+use bytes::Bytes;
 use kv_core::VersionVector;
 
 use super::{
@@ -61,6 +62,14 @@ impl Core {
         let sessions = ready.map(|(peer, _)| (peer, machines.puller.progress(peer)));
         let due = machines.reports.follow(now, conditions, sessions);
         due.into_iter().for_each(|peer| out.wake(peer));
+    }
+
+    /// Sends a piece of usage of global limits, of at most [`MAX_USAGE_BYTES`](crate::MAX_USAGE_BYTES), to a peer or to all
+    /// peers that a link is up to. A peer that does not know such messages skips them.
+    pub fn send_usage(&mut self, to: Option<MemberId>, piece: &Bytes) {
+        if self.halted.is_none() {
+            self.machines.usage.send(&mut self.out, to, piece);
+        }
     }
 
     /// Returns the stable timestamp, and what holds it back.

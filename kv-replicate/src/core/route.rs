@@ -195,6 +195,7 @@ impl Core {
             Message::Report(report) => {
                 machines.reports.receive(cx.local.mono(), from, report);
             }
+            Message::Usage(piece) => machines.usage.receive(cx.out, from, piece),
             Message::Rows { id, rows } => {
                 machines.rows.receive(&mut cx, &mut machines.fetcher, from, (id, rows));
             }
@@ -223,6 +224,7 @@ impl Core {
         let Some(peer) = self.peers.get_mut(from) else { return };
         if peer.handshake.accept(incarnations, hello, own) {
             peer.greeted();
+            self.machines.usage.greeted(&mut self.out, from);
         }
     }
 

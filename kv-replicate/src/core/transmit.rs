@@ -25,6 +25,10 @@ impl Core {
         let bytes = match channel {
             Channel::Control => encode(envelope, &self.next_control(peer)?),
             Channel::Live => {
+                // There are few of these, and decisions wait for them.
+                if let Some(piece) = machines.usage.next(cx.out, peer) {
+                    return Some(Transmit { channel, bytes: encode(envelope, &piece) });
+                }
                 let (first, rows) = machines.sender.next(&mut cx, peer)?;
                 Frame::live(envelope, first, &rows).finish()
             }

@@ -37,6 +37,8 @@ pub(super) enum Query {
     Verify(MemberId, oneshot::Sender<Result<Verdict, QueryError>>),
     /// The state of this location as it is reported to peers.
     SetConditions(Vec<Condition>),
+    /// Pieces of usage of global limits, each for one peer or for all.
+    Usage(Vec<(Option<MemberId>, Bytes)>),
     /// All links are closed, for this reason.
     Unlink(&'static str),
     /// Another proof of this location's identity.

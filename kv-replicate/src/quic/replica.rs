@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use bytes::Bytes;
 use kv_core::{MemberId, Store};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -80,6 +81,18 @@ impl Handle {
     /// [`QueryError::Closed`].
     pub async fn set_conditions(&self, conditions: Vec<Condition>) -> Result<(), QueryError> {
         self.send(Query::SetConditions(conditions)).await
+    }
+
+    /// Sends pieces of usage of global limits, each to one peer or to all that a link is up to: see
+    /// [`Core::send_usage`](crate::Core::send_usage).
+    ///
+    /// # Errors
+    /// [`QueryError::Closed`].
+    pub async fn send_usage(
+        &self,
+        pieces: Vec<(Option<MemberId>, Bytes)>,
+    ) -> Result<(), QueryError> {
+        self.send(Query::Usage(pieces)).await
     }
 
     /// Sends a request to the driver, and waits while `QUERIES` others wait.

@@ -13,8 +13,8 @@ use super::{
     error::MessageError,
     extension, kind,
     message::{
-        End, GetBody, Hello, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS, Message, NoBody,
-        Page, PageHead, Pull, Reason, Report, Want,
+        End, GetBody, Hello, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS, MAX_USAGE_BYTES,
+        Message, NoBody, Page, PageHead, Pull, Reason, Report, Want,
     },
     progress, question,
     row::take_row,
@@ -96,6 +96,7 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Option<Message>> {
         kind::ROWS => Message::Rows { id: input.try_get_u64()?, rows: rows::take_states(input)? },
         kind::REPORT => Message::Report(report(input)?),
         kind::DURABLE => Message::Durable(take::dot(input)?),
+        kind::USAGE => Message::Usage(usage(input)?),
         _ => return Ok(None),
     }))
 }
@@ -230,6 +231,15 @@ fn no_body(input: &mut Bytes) -> Decoded<NoBody> {
         }
         _ => Err(MessageError::Invalid("an unknown reason why a body is not sent")),
     }
+}
+
+/// A piece of usage behind its length.
+fn usage(input: &mut Bytes) -> Decoded<Bytes> {
+    let len = usize::from(input.try_get_u16()?);
+    if len > MAX_USAGE_BYTES {
+        return Err(MessageError::Invalid("a piece of usage is too long"));
+    }
+    take::bytes(input, len)
 }
 
 /// A piece of a body behind its length.

@@ -114,6 +114,7 @@ fn put_fixed(out: &mut BytesMut, message: &Message) {
         }
         Message::Report(report) => put_report(out, report),
         Message::Durable(dot) => put::dot(out, *dot),
+        Message::Usage(piece) => put_usage(out, piece),
         Message::Unknown { body, .. } => out.put_slice(body),
     }
 }
@@ -140,6 +141,7 @@ fn kind_of(message: &Message) -> u8 {
         Message::Rows { .. } => kind::ROWS,
         Message::Report(_) => kind::REPORT,
         Message::Durable(_) => kind::DURABLE,
+        Message::Usage(_) => kind::USAGE,
         Message::Unknown { kind, .. } => *kind,
     }
 }
@@ -171,6 +173,12 @@ fn put_report(out: &mut BytesMut, report: &Report) {
         out.put_u64(condition.for_ms);
         put::optional(out, condition.about, |out, member| out.put_slice(&member.0));
     }
+}
+
+/// See `decode::usage`.
+fn put_usage(out: &mut BytesMut, piece: &[u8]) {
+    put::count(out, piece.len());
+    out.put_slice(piece);
 }
 
 /// See `decode::no_body`.

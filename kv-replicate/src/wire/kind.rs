@@ -38,3 +38,5 @@ pub(super) const ROWS: u8 = 21;
 pub(super) const REPORT: u8 = 22;
 /// The writes of the receiver that the sender holds durably.
 pub(super) const DURABLE: u8 = 23;
+/// A piece of usage of global limits.
+pub(super) const USAGE: u8 = 24;

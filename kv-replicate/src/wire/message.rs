@@ -32,6 +32,9 @@ pub(crate) const BATCH_BYTES: usize = 60 << 10;
 /// The most rows in a message: rows that take little on the wire take more in memory.
 pub(crate) const MAX_ROWS: usize = 1024;
 
+/// The most bytes of a piece of usage of global limits.
+pub const MAX_USAGE_BYTES: usize = 32 << 10;
+
 /// The most bytes of a body in one request.
 pub(crate) const MAX_ASKED_BYTES: u32 = 64 * 65_280;
 
@@ -133,6 +136,8 @@ pub(crate) enum Message {
     Durable(Dot),
     /// The state of the sender, which only a status shows.
     Report(Report),
+    /// What the sender's clients have used of global limits, at most [`MAX_USAGE_BYTES`]. Only the owner of the core reads it.
+    Usage(Bytes),
     /// A message of a kind that this program does not know: a later version sent it.
     Unknown {
         /// Its kind.

@@ -226,6 +226,7 @@ fn message() -> impl Strategy<Value = Message> {
             Message::Want(Want { origins, numbers })
         }),
         Just(Message::Behind),
+        prop::collection::vec(any::<u8>(), 0..40).prop_map(|piece| Message::Usage(piece.into())),
         (any::<u64>(), prop::collection::vec(prop::collection::vec(any::<u8>(), 1..9), 0..5))
             .prop_map(|(id, keys)| {
                 let name = |key| Place { namespace: NamespaceId([3; 16]), key };

@@ -97,12 +97,12 @@ impl Entry {
             };
             let mut totals = self.kind.counts(word.payload(), self.window);
             let mut is_more = false;
-            for at in 0..2 {
+            for (at, total) in totals.iter_mut().enumerate() {
                 let theirs = self.added[at].saturating_sub(self.forgiven[1][at]);
-                let own = totals[at].saturating_sub(theirs).saturating_add(self.forgiven[0][at]);
+                let own = total.saturating_sub(theirs).saturating_add(self.forgiven[0][at]);
                 self.own[at] = self.own[at].max(own);
                 let more = sums[at].saturating_sub(self.added[at]);
-                totals[at] = totals[at].saturating_add(more);
+                *total = total.saturating_add(more);
                 is_more |= more > 0;
             }
             if !is_more || slot.replace(word, self.kind.payload(self.window, totals)).is_ok() {

@@ -59,7 +59,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
     let alarms = observed.alarms.iter();
     let gauges = Gauges {
         store: store_gauges(&app, &observed),
-        limits: app.rate_limits.load().gauges(),
+        limits: app.rate_limits.load().gauges(|id| view.members().is_current(id)),
         alarms: alarms.map(|raised| (raised.alarm.kind, raised.alarm.is_reported)).collect(),
     };
     reply::with_type(StatusCode::OK, PROMETHEUS, app.metrics.render(&gauges, cluster.as_ref()))

@@ -279,7 +279,7 @@ settings! {
     RateLimits {
         /// Memory for the counters of rate limits, allocated at startup: 32 bytes for each key that
         /// is counted at a time. Half of it is for the limits of the configuration, half for those that
-        /// callers describe
+        /// callers describe. In a cluster, a quarter of it is for what other locations count of global limits
         limiter_memory: Size<{ 64 * KIB }, TIB> = "32MiB", "SIZE";
         /// Limits that the configuration may have: those with a name, and those for Envoy. Each takes about
         /// 500 bytes of memory, and up to 1 KiB more once it is used, for its metrics

@@ -9,7 +9,11 @@ use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, core::Collector as _,
 };
 
-use super::registry::{counter, counters, gauge, gauges, number};
+pub use super::global_limits::GlobalGauges;
+use super::{
+    global_limits::GlobalMetrics,
+    registry::{counter, counters, gauge, gauges, number},
+};
 
 /// The metrics of rate limits. The label `limit` is the name of a configured limit; it is empty for
 /// those that callers describe themselves, whose number nothing bounds.
@@ -27,6 +31,8 @@ pub struct LimitMetrics {
     evictions_seen: AtomicU64,
     /// Denials of the keys that are denied most.
     denied_keys: IntGaugeVec,
+    /// Global limits.
+    global: GlobalMetrics,
 }
 
 /// Creates the counters of limits.
@@ -86,6 +92,8 @@ pub struct LimitGauges {
     pub capacity: u64,
     /// Counters that were evicted since the start.
     pub evictions: u64,
+    /// The state of global limits; none if they are not shared, because the location is alone.
+    pub global: Option<GlobalGauges>,
     /// The keys that were denied most often, if the setting `top-denied-keys` enables them.
     pub denied: Vec<Denied>,
 }
@@ -139,6 +147,7 @@ impl LimitMetrics {
                 "Denials of the keys that were denied most often, estimated (top-denied-keys).",
                 &["namespace", "key"],
             ),
+            global: GlobalMetrics::new(r),
         }
     }
 
@@ -170,6 +179,7 @@ impl LimitMetrics {
         self.capacity.set(number(now.capacity));
         let seen = self.evictions_seen.fetch_max(now.evictions, Ordering::Relaxed);
         self.evictions.inc_by(now.evictions.saturating_sub(seen));
+        self.global.set(&now.global.unwrap_or_default());
         self.denied_keys.reset();
         for denied in &now.denied {
             let labels = [denied.namespace.as_str(), denied.key.as_str()];

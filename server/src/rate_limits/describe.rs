@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ratelimit::{Algorithm, Limit, LimitError};
 
-use super::period::Period;
+use super::{period::Period, scope::Scope};
 
 /// The longest namespace or key, in bytes.
 pub const MAX_KEY_BYTES: usize = 4096;
@@ -33,6 +33,7 @@ pub fn limit(
     count: u32,
     period: Period,
     burst: Option<u32>,
+    scope: Scope,
 ) -> Result<Limit, DescribeError> {
     let period = Duration::from_millis(period.ms());
     let limit = match (algorithm, burst) {
@@ -40,6 +41,7 @@ pub fn limit(
         (_, None) => Limit::new(algorithm, count, period),
         (_, Some(_)) => return Err(DescribeError::Burst),
     };
+    let limit = limit.and_then(|limit| limit.global(scope.is_global()));
     limit.map_err(|error| match error {
         LimitError::Count { algorithm, .. } if algorithm != Algorithm::Fixed => {
             DescribeError::Count(error)

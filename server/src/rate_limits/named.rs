@@ -10,6 +10,7 @@ use super::{
     count::count,
     describe::{MAX_KEY_BYTES, limit as limit_of},
     period::Period,
+    scope::Scope,
 };
 
 /// The longest name of a limit, in bytes.
@@ -74,6 +75,9 @@ struct Written {
     /// Whether denials are counted and allowed.
     #[serde(default)]
     shadow: bool,
+    /// Whether it is one limit across all locations.
+    #[serde(default)]
+    scope: Scope,
 }
 
 /// Reads the count, with an error that names the field.
@@ -95,7 +99,8 @@ impl<'de> Deserialize<'de> for NamedLimit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NamedLimit, D::Error> {
         let written = Written::deserialize(deserializer)?;
         let algorithm = written.algorithm.unwrap_or_default();
-        let limit = limit_of(algorithm, written.limit, written.period, written.burst);
+        let limit =
+            limit_of(algorithm, written.limit, written.period, written.burst, written.scope);
         let limit = limit.map_err(D::Error::custom)?.shadow(written.shadow);
         let length = written.namespace.as_ref().map_or(0, String::len);
         if length > MAX_KEY_BYTES {

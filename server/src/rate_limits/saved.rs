@@ -6,10 +6,13 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use kv_core::{LocalReader, ReadError, Store};
-use ratelimit::{BuildError, Builder, Limiter, RestoreError};
+use ratelimit::{BuildError, Builder, Limiter, RestoreError, StateCursor, UsageError};
 
 /// Their name in the store.
 const NAME: &str = "ratelimit";
+
+/// The name of what is known of global limits.
+const GLOBAL: &str = "ratelimit-global";
 
 /// The size of a length.
 const LENGTH_BYTES: usize = 4;
@@ -28,6 +31,8 @@ enum Unusable {
     TooLong,
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    #[error(transparent)]
+    Usage(#[from] UsageError),
 }
 
 /// A limiter, and whether it has the counters that the last stop saved.
@@ -68,13 +73,46 @@ pub(super) fn restore(store: &Store, builder: Builder) -> Result<Restored, Build
     }
 }
 
+/// Takes over what the last stop saved of global limits, and removes it from the store: after a crash, the other locations
+/// send what they know.
+pub(super) fn restore_global(store: &Store, limiter: &Limiter) {
+    let result = match store.local(GLOBAL) {
+        Ok(None) => return,
+        Ok(Some(reader)) => {
+            let mut pieces = Pieces { reader, buffer: BytesMut::new(), error: None };
+            let merged = pieces.by_ref().try_for_each(|it| limiter.merge_usage(&it).map(drop));
+            pieces.error.map_or(merged.map_err(Unusable::from), Err)
+        }
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = result {
+        tracing::warn!(%error, "the counters of global limits start from what other locations know");
+    }
+    if let Err(error) = store.drop_local(GLOBAL) {
+        tracing::warn!(
+            %error,
+            "can't remove the saved counters of global limits: a crash would restore them"
+        );
+    }
+}
+
 /// Saves the counters of `limiter` for the next start. Blocks until they are durable.
 pub(super) fn save(store: &Store, limiter: &Limiter) {
-    let pieces = limiter.save().flat_map(|piece| {
+    save_as(store, NAME, limiter.save());
+    if limiter.is_global() {
+        let mut cursor = StateCursor::default();
+        let state = std::iter::from_fn(|| limiter.global_state(&mut cursor)).flatten();
+        save_as(store, GLOBAL, state);
+    }
+}
+
+/// Saves pieces, each behind its length.
+fn save_as(store: &Store, name: &str, pieces: impl Iterator<Item = Vec<u8>>) {
+    let pieces = pieces.flat_map(|piece| {
         let length = u32::try_from(piece.len()).expect("a piece is short").to_be_bytes();
         [length.to_vec(), piece]
     });
-    match store.save_local(NAME, pieces) {
+    match store.save_local(name, pieces) {
         Ok(()) => tracing::debug!("the counters of rate limits are saved"),
         Err(error) => tracing::warn!(
             %error,

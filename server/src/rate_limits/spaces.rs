@@ -8,12 +8,12 @@ use std::{
 
 use ratelimit::{Algorithm, Limit};
 
-/// What a limit adds to the name of its counters, beside namespace and key.
-pub(crate) type Window = (u64, Algorithm);
+/// What a limit adds to the name of its counters, beside namespace and key: period, algorithm, and whether it is global.
+pub(crate) type Window = (u64, Algorithm, bool);
 
 /// Returns what a limit adds to the name of its counters.
 pub(crate) fn window(limit: &Limit) -> Window {
-    (limit.period_ms(), limit.algorithm())
+    (limit.period_ms(), limit.algorithm(), limit.is_global())
 }
 
 /// The windows of the configuration's limits, by the namespace of their counters.

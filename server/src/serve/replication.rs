@@ -16,7 +16,8 @@ use super::{
     error::ServeError,
     join_token,
     renewal::{self, Proof},
-    store::create_namespaces,
+    store::{OpenStore, create_namespaces},
+    usage,
 };
 use crate::{
     cluster::{
@@ -25,6 +26,7 @@ use crate::{
     },
     config::{Config, Settings},
     membership::{Incidents, Membership, Readiness, progress},
+    rate_limits::Exchange,
 };
 
 /// How often a joining location checks whether it has joined, and how often it logs its progress.
@@ -69,6 +71,10 @@ pub(super) struct Replication {
     watching: JoinHandle<()>,
     /// The task that keeps the certificate valid.
     renewing: JoinHandle<()>,
+    /// The task that exchanges what is counted of global limits.
+    exchanging: JoinHandle<()>,
+    /// That exchange.
+    exchange: Arc<Exchange>,
 }
 
 impl Replication {
@@ -77,8 +83,9 @@ impl Replication {
     pub(super) async fn start(
         location: &Location,
         config: &Config,
-        store: &Store,
+        opened: &OpenStore,
     ) -> Result<Replication, ServeError> {
+        let OpenStore { store, rate_limits } = opened;
         let descriptor = &location.descriptor;
         let authority = Authority::open(&config.settings.data)?;
         if authority.is_some() {
@@ -93,8 +100,10 @@ impl Replication {
         let incidents = Arc::new(Incidents::new(&config.settings.data));
         replicated.on_notice = Some({
             let (readiness, incidents) = (Arc::clone(&readiness), Arc::clone(&incidents));
-            let environment = SystemEnvironment::new();
+            let (environment, exchange) =
+                (SystemEnvironment::new(), Arc::clone(rate_limits.exchange()));
             Arc::new(move |notice: &Notice| {
+                usage::observe(&exchange, notice);
                 incidents.observe(notice, environment.now_ms() / 1000);
                 if let Notice::Halted(reason) = notice {
                     readiness.halt(&reason.to_string());
@@ -130,7 +139,10 @@ impl Replication {
         let used = Proof::of(location);
         let renewing =
             tokio::spawn(renewal::keep_valid(Arc::clone(&membership), store.clone(), data, used));
-        Ok(Replication { replica, membership, watching, renewing })
+        let exchange = Arc::clone(rate_limits.exchange());
+        let exchanging = tokio::spawn(usage::exchange(replica.handle(), exchange, store.clone()));
+        let exchange = Arc::clone(rate_limits.exchange());
+        Ok(Replication { replica, membership, watching, renewing, exchanging, exchange })
     }
 
     /// Returns the membership, for APIs.
@@ -142,6 +154,8 @@ impl Replication {
     pub(super) async fn stop(self) {
         self.watching.abort();
         self.renewing.abort();
+        self.exchanging.abort();
+        usage::finish(&self.replica.handle(), &self.exchange).await;
         self.replica.close().await;
     }
 }

@@ -34,7 +34,7 @@ impl OpenStore {
     /// Opens the store, creates the namespaces of the settings, and restores the rate limits. Blocks.
     pub(super) fn open(
         config: &Config,
-        member: Option<MemberId>,
+        (member, cluster): (Option<MemberId>, Option<[u8; 16]>),
         metrics: &Arc<Metrics>,
     ) -> Result<OpenStore, ServeError> {
         let store = open(config, member, Arc::clone(metrics))?;
@@ -46,6 +46,7 @@ impl OpenStore {
             memory_bytes: to_usize(config.settings.limiter_memory.get()),
             named: config.rate_limits.clone(),
             top_denied_keys: config.settings.top_denied_keys.get(),
+            cluster,
         };
         let rate_limits =
             RateLimits::open(&store, settings, metrics.limits()).map_err(ServeError::Limiter)?;

@@ -29,7 +29,7 @@ async fn start_first(data: &TempDir) -> (Running, Config) {
     config.settings.data = data.path().to_owned();
     let metrics = Arc::new(Metrics::new());
     let location = location::load(&config.settings).expect("a location");
-    let opened = OpenStore::open(&config, Some(made.member), &metrics).expect("a store");
+    let opened = OpenStore::open(&config, (Some(made.member), None), &metrics).expect("a store");
     let running = start(&config, location, opened, (Gate::default(), metrics, AuditLog::default()))
         .await
         .expect("it starts");

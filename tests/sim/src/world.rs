@@ -461,6 +461,8 @@ impl World {
                 Notice::Rebuilding(_) => self.rebuilds(node)?,
                 Notice::Rebuilt => self.rebuilt(node),
                 Notice::CopyRuns => {}
+                // The simulation of global limits is in the tests of `ratelimit`.
+                Notice::Usage { .. } | Notice::UsageWanted(_) | Notice::UsageEnded(_) => {}
                 Notice::Salvage { id, rows } => self.salvage(node, id, &rows)?,
                 Notice::Verifying { .. } => {}
                 Notice::Verified(verdict) => self.verifying.note(node, verdict),

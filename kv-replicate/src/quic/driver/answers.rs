@@ -33,6 +33,9 @@ impl Driver {
                 self.core.handle_timeout(now);
                 self.core.set_conditions(conditions);
             }
+            Query::Usage(pieces) => {
+                pieces.iter().for_each(|(to, piece)| self.core.send_usage(*to, piece));
+            }
             Query::Verify(peer, answer) => self.verify(peer, answer),
             Query::Unlink(reason) => self.unlink(reason),
             Query::SetIdentity(identity, answer) => {
@@ -124,6 +127,7 @@ impl Driver {
                 tracing::error!(%namespace, "a key differs between this location and {}", self.called(peer));
             }
             Notice::Verified(verdict) => self.verified(verdict),
+            Notice::Usage { .. } => {}
             other => tracing::debug!(notice = ?other, "replication"),
         }
         if let Some(on_notice) = &self.config.on_notice {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     access::{Grant, Need},
     metrics::Tally,
-    rate_limits::{self, Applied, Period, RateLimits, UNLIMITED},
+    rate_limits::{self, Applied, Period, RateLimits, Scope, UNLIMITED},
 };
 
 /// The action on a counter.
@@ -187,6 +187,7 @@ fn resolve<'r: 'a, 'a>(
         Some(name) => Some(rates.named(name).ok_or_else(|| Invalid::UnknownLimit(start(name)))?),
         None => None,
     };
+    let scope = check.scope.or(named.map(|named| Scope::of(&named.limit)));
     let (limit, is_described) = limit(&check, named.map(|named| named.limit))?;
     let is_described = is_described || check.namespace.is_some();
     let namespace = match (check.namespace, named) {
@@ -195,7 +196,7 @@ fn resolve<'r: 'a, 'a>(
         (None, None) => return Err(Invalid::Missing("namespace")),
     };
     grant.check(Need::Ratelimit(&namespace))?;
-    let limit = if is_described { rates.described(&namespace, limit) } else { limit };
+    let limit = if is_described { rates.described(&namespace, limit, scope) } else { limit };
     let key = check.key.unwrap_or_default();
     let name = named.map(|named| named.name.as_str());
     Ok(Resolved {
@@ -241,7 +242,8 @@ fn limit(check: &Check<'_>, named: Option<Limit>) -> Result<(Limit, bool), Inval
     let is_changed = check.limit.is_some()
         || check.period.is_some()
         || check.algorithm.is_some()
-        || check.burst.is_some();
+        || check.burst.is_some()
+        || check.scope.is_some();
     match named {
         Some(named) if !is_changed => Ok((named, false)),
         Some(named) => {
@@ -250,14 +252,16 @@ fn limit(check: &Check<'_>, named: Option<Limit>) -> Result<(Limit, bool), Inval
             let burst = (is_gcra(algorithm) && is_gcra(named.algorithm())).then(|| named.burst());
             let count = check.limit.unwrap_or(named.count());
             let period = check.period.unwrap_or_else(|| Period::of_ms(named.period_ms()));
-            let changed = rate_limits::limit(algorithm, count, period, check.burst.or(burst))?;
+            let (burst, scope) = (check.burst.or(burst), check.scope.unwrap_or(Scope::of(&named)));
+            let changed = rate_limits::limit(algorithm, count, period, burst, scope)?;
             Ok((changed.shadow(named.is_shadow()), true))
         }
         None => {
             let count = check.limit.ok_or(Invalid::Missing("limit"))?;
             let period = check.period.ok_or(Invalid::Missing("period"))?;
             let algorithm = check.algorithm.unwrap_or_default();
-            Ok((rate_limits::limit(algorithm, count, period, check.burst)?, true))
+            let scope = check.scope.unwrap_or_default();
+            Ok((rate_limits::limit(algorithm, count, period, check.burst, scope)?, true))
         }
     }
 }
@@ -352,6 +356,24 @@ mod tests {
             let body = format!(r#"{{"name":"login","key":"{key}","peek":true}}"#);
             assert_eq!(remaining(&rates, &body), 999_999, "{key}");
         }
+    }
+
+    #[test]
+    fn a_caller_that_knows_no_scope_uses_the_global_limit_of_the_configuration() {
+        let limiter = Limiter::builder().memory_bytes(1 << 16).guests(true);
+        let toml =
+            "[limits.api]\nlimit = 5\nperiod = \"1d\"\nnamespace = \"n\"\nscope = \"global\"\n";
+        let named: HashMap<String, NamedLimits> = toml::from_str(toml).expect("TOML");
+        let limiter = limiter.build().expect("a limiter");
+        let rates = RateLimits::new(limiter, named["limits"].clone(), 0, Metrics::new().limits());
+        assert_eq!(remaining(&rates, r#"{"name":"api","key":"a"}"#), 4);
+        let described = r#"{"namespace":"n","key":"a","limit":5,"period":"1d""#;
+        assert_eq!(remaining(&rates, &format!("{described}}}")), 3);
+        assert_eq!(remaining(&rates, &format!(r#"{described},"scope":"global"}}"#)), 2);
+        assert_eq!(remaining(&rates, &format!(r#"{described},"scope":"location"}}"#)), 4);
+        assert_eq!(remaining(&rates, r#"{"name":"api","key":"a","limit":9}"#), 5);
+        let other = r#"{"namespace":"n","key":"a","limit":5,"period":"2d"}"#;
+        assert_eq!(remaining(&rates, other), 4, "another period");
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub fn parse(query: &str) -> Result<Query<'_>, Invalid> {
         }
         given.push(name);
     }
-    let own = ["namespace", "limit", "period", "algorithm", "burst"]
+    let own = ["namespace", "limit", "period", "algorithm", "burst", "scope"]
         .into_iter()
         .find(|own| given.iter().any(|given| given == own));
     match own {
@@ -147,6 +147,12 @@ fn read<'a>(check: &mut Check<'a>, name: &str, value: Cow<'a, [u8]>) -> Result<(
             let parsed = parsed
                 .ok_or_else(|| Invalid::parameter(name, &value, "one of sliding, fixed, gcra"));
             check.algorithm = Some(parsed?);
+        }
+        "scope" => {
+            let parsed = str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+            let parsed =
+                parsed.ok_or_else(|| Invalid::parameter(name, &value, "location or global"));
+            check.scope = Some(parsed?);
         }
         "burst" => check.burst = Some(number(name, &value)?),
         "cost" => match number(name, &value)? {

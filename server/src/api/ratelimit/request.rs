@@ -12,7 +12,10 @@ use super::{
     error::Invalid,
     value::{count, integer, key, parsed, present, text},
 };
-use crate::{http::json, rate_limits::Period};
+use crate::{
+    http::json,
+    rate_limits::{Period, Scope},
+};
 
 pub use crate::rate_limits::MAX_KEY_BYTES;
 
@@ -45,6 +48,9 @@ pub struct Check<'a> {
     /// The cost that is allowed at once.
     #[serde(deserialize_with = "count")]
     pub burst: Option<u32>,
+    /// Whether it is one limit across all locations.
+    #[serde(deserialize_with = "parsed")]
+    pub scope: Option<Scope>,
     /// The cost of the request; below 0, its amount is refunded.
     #[serde(deserialize_with = "integer")]
     pub cost: Option<i64>,
@@ -274,6 +280,8 @@ mod tests {
                 "`algorithm`: an algorithm is one of sliding, fixed, gcra",
             ),
             (r#"{"algorithm":1}"#, "`algorithm`: invalid type: integer `1`, expected a string"),
+            (r#"{"scope":"world"}"#, r#"`scope`: "world" is not a scope: use location or global"#),
+            (r#"{"scope":1}"#, "`scope`: invalid type: integer `1`, expected a string"),
             (r#"{"peek":1}"#, "`peek`: invalid type: integer `1`, expected a boolean"),
             (r#"{"cost":"1"}"#, "`cost`: invalid type: string \"1\", expected a whole number"),
             (r#"{"key":"a","key":"b"}"#, "duplicate field `key`"),

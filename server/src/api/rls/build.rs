@@ -225,9 +225,10 @@ impl Builder<'_> {
                     let algorithm = name
                         .parse()
                         .map_err(|source| Problem::Algorithm { name: name.clone(), source })?;
-                    rate_limits::limit(algorithm, count, period, written.burst)?
+                    let scope = written.scope.unwrap_or_default();
+                    rate_limits::limit(algorithm, count, period, written.burst, scope)?
                 }
-                None => self.default_limit(count, period, written.burst, path)?,
+                None => self.default_limit(count, period, written, path)?,
             };
             self.windows.insert(window(&limit));
             (Some(limit.shadow(shadow)), Unit::lasting(period.ms()))
@@ -244,10 +245,11 @@ impl Builder<'_> {
         &mut self,
         count: u32,
         period: Period,
-        burst: Option<u32>,
+        written: &config::RateLimit,
         path: &str,
     ) -> Result<Limit, DescribeError> {
-        let by = |algorithm| rate_limits::limit(algorithm, count, period, burst);
+        let scope = written.scope.unwrap_or_default();
+        let by = |algorithm| rate_limits::limit(algorithm, count, period, written.burst, scope);
         let most = Limit::max_count(self.algorithm, Duration::from_millis(period.ms()));
         if most.is_some_and(|most| count > most) {
             self.too_large.push(path.to_owned());
@@ -336,6 +338,7 @@ fn check_unlimited(written: &config::RateLimit) -> Result<(), Problem> {
         ("period", written.period.is_some()),
         ("algorithm", written.algorithm.is_some()),
         ("burst", written.burst.is_some()),
+        ("scope", written.scope.is_some()),
         ("record", written.record.is_some()),
     ];
     match beside.into_iter().find(|(_, is_there)| *is_there) {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_saphyr::Spanned;
 
-use crate::rate_limits::{Period, count};
+use crate::rate_limits::{Period, Scope, count};
 
 /// A domain: the root of a tree.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -69,6 +69,8 @@ pub struct RateLimit {
     /// Only here: the cost that is allowed at once, with `gcra`.
     #[serde(default, deserialize_with = "burst")]
     pub burst: Option<u32>,
+    /// Only here: `global` for one limit across all locations, `location` for one at each.
+    pub scope: Option<Scope>,
     /// Only here: `true` counts all hits whatever the limit is, `false` only those that it allows. Without it,
     /// hits that their descriptor names itself count whatever the limit is.
     pub record: Option<bool>,

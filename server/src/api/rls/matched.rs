@@ -8,7 +8,7 @@ use super::{
     proto::{RateLimitDescriptor, RateLimitOverride, Unit},
     tree::{Rule, Tree, counter_of},
 };
-use crate::rate_limits::{Applied, Period, RateLimits, window};
+use crate::rate_limits::{Applied, Period, RateLimits, Scope, window};
 
 /// The most descriptors of a request that are matched. Those after them are denied.
 pub const MAX_DESCRIPTORS: usize = 1000;
@@ -132,8 +132,7 @@ fn match_one<'a>(
         Some(sent) => {
             let Some((limit, unit)) = overriding(sent) else { return Matched::Refused };
             counter_of(&descriptor.entries, keys);
-            let is_described = !tree.windows.contains(&window(&limit));
-            (None, limit.guest(is_described), unit)
+            (None, described(tree, limit), unit)
         }
         None => match tree.find(&descriptor.entries, keys) {
             None => return Matched::Nothing,
@@ -165,13 +164,25 @@ fn effect(descriptor: &RateLimitDescriptor, hits: u32, record: Option<bool>) -> 
     }
 }
 
+/// The limit in a request, for counters of this domain: those of its configuration, which may be global, or else apart from
+/// them.
+fn described(tree: &Tree, limit: Limit) -> Limit {
+    let has = |limit: &Limit| tree.windows.contains(&window(limit));
+    match limit.global(true) {
+        _ if has(&limit) => limit,
+        Ok(global) if has(&global) => global,
+        _ => limit.guest(true),
+    }
+}
+
 /// The limit in a request; none if its unit is unknown. It counts by the sliding window, unless it is
 /// too large for that.
 fn overriding(sent: &RateLimitOverride) -> Option<(Limit, Unit)> {
     let unit = Unit::try_from(sent.unit).ok()?;
     let period = Period::of_ms(unit.ms()?);
     let count = sent.requests_per_unit;
-    let by = |algorithm| crate::rate_limits::limit(algorithm, count, period, None).ok();
+    let by =
+        |algorithm| crate::rate_limits::limit(algorithm, count, period, None, Scope::Location).ok();
     Some((by(Algorithm::Sliding).or_else(|| by(Algorithm::Fixed))?, unit))
 }
 

@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod accepted;
+mod global;
 mod overrides;
 mod refused;
 mod reports;
@@ -81,7 +82,7 @@ impl Site {
     }
 
     fn metric(&self, name: &str) -> String {
-        let now = Gauges { limits: self.rates.gauges(), ..Gauges::default() };
+        let now = Gauges { limits: self.rates.gauges(|_| true), ..Gauges::default() };
         let text = self.metrics.render(&now, None);
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}")).to_owned()
@@ -385,7 +386,7 @@ fn an_operator_finds_a_counter_by_its_name() {
     };
     site.rates.limiter().reset(&request);
     assert_eq!(site.allowed("user=a"), 2);
-    let gauges = site.rates.gauges();
+    let gauges = site.rates.gauges(|_| true);
     let denied = gauges.denied.first().expect("denied keys are watched");
     assert_eq!((&denied.namespace[..], &denied.key[..]), ("rls:d", "user=a,"));
 }

@@ -50,6 +50,11 @@ fn a_limit_that_makes_no_sense_is_refused() {
         ("{unit: day, requests_per_unit: 1, burst: 2}", "only the algorithm \"gcra\" has a burst"),
         ("{period: 0s, requests_per_unit: 1}", "1 ms"),
         (
+            "{unit: day, requests_per_unit: 1, algorithm: gcra, scope: global}",
+            "a global limit can't use gcra",
+        ),
+        ("{unlimited: true, scope: global}", "remove `scope`"),
+        (
             "{unit: second, requests_per_unit: 4294967295, algorithm: gcra}",
             "too large: the most is 1024000. The algorithm \"fixed\" counts up to 4294967295",
         ),
