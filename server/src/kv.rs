@@ -4,6 +4,7 @@
 //! expiration or a value may be. The modules that only convert bytes to meaning and back are functions of their
 //! arguments alone.
 
+pub mod bounds;
 pub mod bulk_get;
 pub mod cursor;
 pub mod error;

@@ -33,6 +33,8 @@ pub enum Rule {
     ValueLength,
     /// A bulk get is JSON of a certain form.
     BulkGet,
+    /// A key may be put so often.
+    WriteRate,
     /// The values of a bulk get have a greatest length together.
     TotalLength,
 }
@@ -46,6 +48,7 @@ impl Rule {
             Rule::MetadataLength | Rule::ValueLength | Rule::TotalLength => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
+            Rule::WriteRate => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::BAD_REQUEST,
         }
     }

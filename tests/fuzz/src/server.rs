@@ -13,6 +13,7 @@ use waypost::{
     api::rls::{Domains, Fields, Rls, parse},
     app::App,
     http::incoming::long_bodies,
+    kv::bounds::Bounds,
     metrics::Metrics,
     rate_limits::{CurrentLimits, NamedLimits, RateLimits},
     router::Router,
@@ -49,6 +50,7 @@ pub fn app() -> Arc<App> {
     let store = store(&Disk::holding(FOUNDED.clone()), 2);
     Arc::new(App {
         writes: Writes::new(store.clone(), Duration::from_secs(5), None),
+        bounds: Bounds::default(),
         long_bodies: long_bodies(),
         store,
         gate: Gate::default(),

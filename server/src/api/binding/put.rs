@@ -23,7 +23,9 @@ pub(super) async fn respond(
     max_discarded: u64,
 ) -> Result<Response<Body>, Refusal> {
     let key = call.target.key()?;
-    let expires_at = expiry::expires_at(call.target.query(), app.store.now_ms() / 1000)?;
+    let expires_at =
+        expiry::expires_at(call.target.query(), app.store.now_ms() / 1000, app.bounds.min_ttl())?;
+    app.bounds.check_put(namespace, key.as_bytes())?;
     let metadata = call.metadata()?.map(|text| metadata::parse(text.as_bytes())).transpose()?;
     let metadata = metadata.map(Metadata::new).transpose().map_err(WriteError::from)?;
     let value = receive(app, body, max_discarded).await?;

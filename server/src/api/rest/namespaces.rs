@@ -139,6 +139,15 @@ pub(super) fn show(app: &App, id: &str) -> Result<Response<Body>, Failure> {
 pub(super) async fn create(app: &App, body: &mut Incoming) -> Result<Response<Body>, Failure> {
     const OPERATION: &str = "create namespace";
     let title = title(app, body, OPERATION).await?;
+    let namespaces = app.store.namespaces();
+    if app.bounds.max_namespaces().is_some_and(|most| namespaces.len() >= most) {
+        let message = format!(
+            "{OPERATION}: 'too many namespaces': strict is set, and there are {} already, as many as in Workers KV",
+            namespaces.len()
+        );
+        return Err(Failure::invalid(code::TOO_MANY_NAMESPACES, message));
+    }
+    drop(namespaces);
     let account = Account::default();
     let create = Operation::CreateNamespace { account, title, id: None };
     let made = change(app, create, OPERATION).await?;
