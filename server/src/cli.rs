@@ -1,11 +1,13 @@
 //! The command line: one tool, `waypost`.
 
 mod address;
+mod bench;
 mod ca;
 mod client;
 mod cluster;
 mod confirm;
 mod doctor;
+mod documents;
 mod kv;
 mod members;
 mod namespace;
@@ -16,7 +18,7 @@ mod variable;
 
 use std::{ffi::OsString, fmt::Display, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use kv_core::visible::escaped;
 
 use self::variable::environment;
@@ -65,6 +67,9 @@ enum Command {
     /// Create a cluster, invite locations into it, see its status.
     Cluster(cluster::Cluster),
     Doctor(doctor::Doctor),
+    Bench(Box<bench::Bench>),
+    Completions(documents::Completions),
+    Man(documents::Man),
     Token(token::Token),
 }
 
@@ -118,6 +123,9 @@ pub fn run() -> ExitCode {
             }
         },
         Command::Token(command) => exit(token::run(command), |_error| false),
+        Command::Bench(command) => exit(bench::run(*command), bench::CommandError::is_usage),
+        Command::Completions(command) => exit(command.run(Cli::command()), |_error| false),
+        Command::Man(command) => exit(command.run(Cli::command()), |_error| false),
         Command::Doctor(command) => exit(doctor::run(command), doctor::CommandError::is_usage),
         Command::Cluster(command) => exit(cluster::run(command), cluster::CommandError::is_usage),
     }
@@ -177,8 +185,6 @@ fn serve_with(serve: Serve) -> Result<(), RunError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
