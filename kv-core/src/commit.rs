@@ -20,6 +20,7 @@ mod open;
 mod openings;
 mod operation;
 mod origins;
+mod overrides;
 mod owed;
 mod program;
 mod purge;

@@ -7,6 +7,7 @@ pub mod heir;
 mod memory;
 mod overlay;
 pub mod redb;
+mod reserve;
 mod storage;
 mod table;
 mod watched;
@@ -14,7 +15,8 @@ mod watched;
 pub(crate) use self::api::{after_prefix, visit_prefix};
 pub use self::{
     api::{
-        Batch, CommitNo, Engine, EngineError, Mode, Order, Snapshot, Status, Visibility, Visitor,
+        Batch, CommitNo, Engine, EngineError, Mode, Order, Room, Snapshot, Status, Visibility,
+        Visitor,
     },
     table::Table,
 };

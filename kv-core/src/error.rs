@@ -9,7 +9,7 @@ use crate::{
         NamespaceId, SoftwareVersion, Title, TitleError,
         limits::{
             END_OF_TIME, MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBER_ORIGINS,
-            MAX_MEMBERS, MAX_ORIGINS, MAX_VALUE_BYTES,
+            MAX_MEMBERS, MAX_ORIGINS, MAX_OVERRIDE_TEXT, MAX_OVERRIDES, MAX_VALUE_BYTES,
         },
     },
 };
@@ -186,8 +186,12 @@ pub enum WriteError {
     /// Too many writes are waiting. Nothing was changed; retry shortly.
     #[error("too many writes are waiting: try again shortly")]
     QueueFull,
-    /// The disk is full. Nothing was changed; retry when there is space.
-    #[error("the disk is full: nothing was written; free some space and try again")]
+    /// The disk is full. Nothing was changed; retry when there is space. Deletes and drops of namespaces make some: a
+    /// reserve of the disk is kept for them.
+    #[error(
+        "the disk is full: nothing was written; delete entries or namespaces, or free some space on this disk, and try \
+         again"
+    )]
     DiskFull,
     /// The store takes no writes; the reason. Nothing was changed.
     #[error("nothing was written: {0}")]
@@ -266,6 +270,13 @@ pub enum InvalidWrite {
         MAX_LOCAL_PARTS as u64 * MAX_VALUE_BYTES
     )]
     LocalParts,
+    /// There are as many overrides of rate limits as there may be.
+    #[error(
+        "there are as many overrides of rate limits as there may be ({MAX_OVERRIDES}, or {} MiB of names and keys): \
+         delete some, or let them expire",
+        MAX_OVERRIDE_TEXT >> 20
+    )]
+    Overrides,
     /// The write to a row of the system namespace names no field.
     #[error("a write to a system row names no field: name at least one")]
     NoFields,

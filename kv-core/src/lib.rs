@@ -25,7 +25,7 @@ pub mod writer;
 
 pub use body::{Body, BodyReader, Entry, LocalReader};
 pub use commit::{Operation, Outcome, Upload, Written};
-pub use engine::{Mode, Status};
+pub use engine::{Mode, Room, Status};
 pub use env::RandomError;
 pub use error::{InvalidWrite, OpenError, ReadError, Taken, WriteError};
 pub use options::{Durability, Observer, Options};
@@ -34,11 +34,12 @@ pub use tables::FORMAT_VERSION;
 pub use ticket::{Ticket, TicketFuture};
 pub use types::{
     AccessToken, AccessTokenError, AccessTokenId, AccessTokens, Account, AccountError, Attributes,
-    Dot, FeatureInUse, Features, FeaturesInUse, Hlc, Key, KeyError, ListQuery, Listed, LocalName,
-    LocalNameError, Member, MemberError, MemberId, Members, Metadata, MetadataError, Namespace,
-    NamespaceId, Namespaces, OriginId, OriginInfo, OriginRegistry, Owed, OwedKeys, OwedReason,
-    Page, ParseIdError, Software, SoftwareError, SoftwareVersion, Title, TitleConflict, TitleError,
-    Version, VersionVector, derive_id, limits, visible,
+    Dot, FeatureInUse, Features, FeaturesInUse, Hlc, Key, KeyError, LimitOverride, LimitOverrides,
+    ListQuery, Listed, LocalName, LocalNameError, Member, MemberError, MemberId, Members, Metadata,
+    MetadataError, Namespace, NamespaceId, Namespaces, OriginId, OriginInfo, OriginRegistry,
+    OverrideError, OverrideRule, OverrideTarget, Owed, OwedKeys, OwedReason, Page, ParseIdError,
+    Software, SoftwareError, SoftwareVersion, Title, TitleConflict, TitleError, Version,
+    VersionVector, derive_id, limits, visible,
 };
 
 // The exports below, and the hidden modules above, are for replication, the simulator and the tests. They may

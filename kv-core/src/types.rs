@@ -20,6 +20,7 @@ mod name;
 mod namespace;
 mod namespaces;
 mod origin;
+mod overrides;
 mod owed;
 mod software;
 mod system;
@@ -43,6 +44,7 @@ pub use self::{
     namespace::{Namespace, derive_id},
     namespaces::{Namespaces, TitleConflict},
     origin::{LOST_MEMBER, Lane, OriginEntry, OriginInfo, OriginRegistry},
+    overrides::{LimitOverride, LimitOverrides, OverrideError, OverrideRule, OverrideTarget},
     owed::{DamagedKey, Owed, OwedKeys, OwedReason, UNPLACED},
     software::{Software, SoftwareError, SoftwareVersion},
     system::SystemRow,

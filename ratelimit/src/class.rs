@@ -30,6 +30,9 @@ const UNKNOWN: u16 = 3583;
 /// The first of the 512 classes of GCRA, one for each float of a drain.
 const FIRST_GCRA: u16 = 3584;
 
+/// The bit of an entry that global limits have: their counters are saved apart, with those of other locations.
+const GLOBAL: u64 = 1 << 62;
+
 /// The bits of an entry without those of the count.
 const WITHOUT_COUNT: u64 = !(((1 << COUNT_BITS) - 1) << 1);
 
@@ -52,7 +55,7 @@ pub(crate) struct Weight {
 }
 
 impl Weight {
-    fn new(held: Holding, count: f64) -> Weight {
+    pub(crate) fn new(held: Holding, count: f64) -> Weight {
         #[expect(clippy::cast_precision_loss, reason = "a weight is approximate")]
         let (cost, lasts) = (held.cost as f64, held.lasts_ms as f64);
         let share = (cost / count).min(FULL);
@@ -87,7 +90,8 @@ impl Classes {
             }
         };
         let entry = (limit.period_ms() << COUNT_BITS | float(limit.count())) << 1 | fixed;
-        self.intern(entry, limit.is_guest())
+        let global = if limit.is_global() { GLOBAL } else { 0 };
+        self.intern(entry | global, limit.is_guest())
     }
 
     /// Returns the class of an entry, and adds the entry if it is new.
@@ -134,7 +138,7 @@ impl Classes {
             #[expect(clippy::cast_precision_loss, reason = "a small number")]
             return Weight::new(held, gcra::PARTS as f64);
         }
-        let entry = self.entry(class);
+        let entry = self.entry(class) & !GLOBAL;
         let (period, count) = (entry >> (COUNT_BITS + 1), unfloat(entry >> 1));
         match (period, entry & 1) {
             (0, _) => Weight { value: 1, age: 0 },
@@ -152,13 +156,18 @@ impl Classes {
         Some(self.entry(class)).filter(|entry| *entry != 0)
     }
 
+    /// Returns whether the form of a class in a save is that of a global limit.
+    pub(crate) fn is_global(saved: u64) -> bool {
+        saved >> 63 == 0 && saved & GLOBAL != 0
+    }
+
     /// Returns the class of its form in a save, or `None` if the form is not valid.
     pub(crate) fn restored(&self, saved: u64, is_guest: bool) -> Option<u16> {
         if saved >> 63 == 1 {
             let float = u16::try_from(saved & !(1 << 63)).ok()?;
             return (float < 1 << gcra::FLOAT_BITS).then(|| FIRST_GCRA + float);
         }
-        let period = saved >> (COUNT_BITS + 1);
+        let period = (saved & !GLOBAL) >> (COUNT_BITS + 1);
         (1..=MAX_PERIOD_MS).contains(&period).then(|| self.intern(saved, is_guest))
     }
 }

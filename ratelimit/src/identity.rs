@@ -64,12 +64,15 @@ impl Identity {
         self.guests && hash >> 63 == 1
     }
 
-    /// Returns the hash of (namespace, key, period, algorithm).
+    /// Returns the hash of (namespace, key, period, algorithm, scope).
     #[inline(always)]
     pub(crate) fn of(&self, request: &Request<'_>) -> u64 {
         let mut hasher = FoldHasher::with_seed(self.seed, &self.shared);
         // The length separates ("ab", "c") from ("a", "bc").
-        hasher.write_u64(request.limit.period_ms() << 2 | request.limit.algorithm() as u64);
+        let limit = &request.limit;
+        hasher.write_u64(
+            u64::from(limit.is_global()) << 63 | limit.period_ms() << 2 | limit.algorithm() as u64,
+        );
         hasher.write_usize(request.namespace.len());
         hasher.write(request.namespace);
         hasher.write(request.key);

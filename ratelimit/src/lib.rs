@@ -110,6 +110,7 @@ mod class;
 mod clock;
 mod decide;
 mod decision;
+mod global;
 pub mod headers;
 mod identity;
 #[cfg(feature = "tower")]
@@ -127,6 +128,7 @@ mod table;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use decision::{AllDecision, Decision};
+pub use global::{GlobalStats, Merged, StateCursor, UsageError};
 #[cfg(feature = "tower")]
 pub use layer::{RateLimitLayer, RateLimited};
 pub use limit::{Algorithm, Limit, LimitError};

@@ -78,6 +78,11 @@ pub enum LimitError {
         /// The largest burst for this count and period.
         max: u32,
     },
+    /// The limit is global and its algorithm is GCRA.
+    #[error(
+        "a global limit can't use gcra, whose counters of several locations can't be added: use sliding or fixed"
+    )]
+    GlobalGcra,
     /// The name is not the name of an algorithm.
     #[error("an algorithm is one of sliding, fixed, gcra")]
     UnknownAlgorithm,
@@ -104,6 +109,7 @@ pub struct Limit {
     algorithm: Algorithm,
     shadow: bool,
     guest: bool,
+    global: bool,
     count: u32,
     burst: u32,
     period_ms: u64,
@@ -170,7 +176,31 @@ impl Limit {
             }
             Algorithm::Sliding | Algorithm::Fixed => (0, count),
         };
-        Ok(Limit { algorithm, shadow: false, guest: false, count, burst, period_ms, interval })
+        let (shadow, guest, global) = (false, false, false);
+        Ok(Limit { algorithm, shadow, guest, global, count, burst, period_ms, interval })
+    }
+
+    /// Returns this limit with another count: of the same period and algorithm, so of the same counters. A count that
+    /// is too large becomes the largest. The burst of GCRA stays, unless it equals the count: then it follows the count.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ratelimit::{Algorithm, Limit};
+    /// let limit = Limit::sliding(100, Duration::from_secs(60))?;
+    /// assert_eq!(limit.with_count(500), Limit::sliding(500, Duration::from_secs(60))?);
+    /// let most = Limit::max_count(Algorithm::Sliding, limit.period());
+    /// assert_eq!(Some(limit.with_count(u32::MAX).count()), most);
+    /// # Ok::<(), ratelimit::LimitError>(())
+    /// ```
+    #[must_use]
+    pub fn with_count(self, count: u32) -> Limit {
+        let count = count.min(max_count(self.algorithm, self.period_ms));
+        if self.algorithm != Algorithm::Gcra {
+            return Limit { count, burst: count, ..self };
+        }
+        let interval = gcra::interval(count, self.period_ms);
+        let burst = if self.burst == self.count { count } else { self.burst };
+        Limit { count, interval, burst: burst.min(gcra::max_burst(interval)).max(1), ..self }
     }
 
     /// Returns the largest count of an algorithm for a period, or `None` if the period is out of bounds.
@@ -199,6 +229,20 @@ impl Limit {
     #[must_use]
     pub fn guest(self, guest: bool) -> Limit {
         Limit { guest, ..self }
+    }
+
+    /// Makes the limit one limit across all locations or not. A counter of a global limit is another one than that of
+    /// the same limit of a location. In a limiter that shares nothing ([`Builder::global`](crate::Builder::global)) a
+    /// global limit counts what this limiter allows.
+    ///
+    /// # Errors
+    /// [`LimitError::GlobalGcra`] if the algorithm is GCRA: its state is a time, and times of several locations can't
+    /// be added.
+    pub fn global(self, global: bool) -> Result<Limit, LimitError> {
+        if global && self.algorithm == Algorithm::Gcra {
+            return Err(LimitError::GlobalGcra);
+        }
+        Ok(Limit { global, ..self })
     }
 
     /// Returns the algorithm.
@@ -241,6 +285,12 @@ impl Limit {
     #[must_use]
     pub fn is_guest(&self) -> bool {
         self.guest
+    }
+
+    /// Returns whether the limit is one across all locations.
+    #[must_use]
+    pub fn is_global(&self) -> bool {
+        self.global
     }
 
     pub(crate) fn interval(&self) -> u64 {

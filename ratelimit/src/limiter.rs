@@ -2,6 +2,7 @@
 
 mod all;
 mod builder;
+mod global;
 mod save;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use crate::algorithm::Verdict;
 use crate::clock::{Clock, SystemClock};
 use crate::decide;
 use crate::decision::Decision;
+use crate::global::Globals;
 use crate::identity::Identity;
 use crate::request::Request;
 use crate::stats::{Counts, Stats};
@@ -56,6 +58,8 @@ pub struct Limiter<C: Clock = SystemClock> {
     table: Table,
     counts: Counts,
     latest: Latest,
+    /// What is shared with other locations.
+    globals: Option<Box<Globals>>,
 }
 
 /// The latest time of any call, on a cache line of its own. It is written at most once a millisecond.
@@ -106,7 +110,7 @@ impl<C: Clock> Limiter<C> {
     /// which it was counted.
     #[inline]
     fn decide(&self, now_ms: u64, hash: u64, request: &Request<'_>) -> (Verdict, u64) {
-        self.latest.note(now_ms.min(LAST_MS));
+        self.note(now_ms);
         loop {
             let Some((slot, mut word)) = self.table.find(hash) else {
                 match self.decide_on_new(hash, request) {
@@ -121,7 +125,10 @@ impl<C: Clock> Limiter<C> {
                     return (verdict, now);
                 };
                 match slot.replace(word, payload) {
-                    Ok(()) => return (verdict, now),
+                    Ok(()) => {
+                        self.changed(hash, request);
+                        return (verdict, now);
+                    }
                     Err(other) if Slot::same(word, other) && other.payload() != 0 => word = other,
                     Err(_) => break,
                 }
@@ -132,12 +139,16 @@ impl<C: Clock> Limiter<C> {
     /// Decides on the first request of a key. Returns `None` if another thread has just inserted the key.
     #[cold]
     fn decide_on_new(&self, hash: u64, request: &Request<'_>) -> Option<(Verdict, u64)> {
-        let now = self.latest.get();
-        let verdict = decide::check(&request.limit, 0, now, request.cost);
-        let Some(payload) = verdict.payload.filter(|payload| *payload != 0) else {
+        let (newcomer, now) = (self.newcomer(request), self.latest.get());
+        let (verdict, payload) = self.decide_on_seed(request, newcomer.as_ref(), now);
+        if payload == 0 {
             return Some((verdict, now));
-        };
-        self.insert(hash, request, payload, now).then_some((verdict, now))
+        }
+        let is_inserted = self.insert(hash, request, payload, now);
+        if let Some(newcomer) = newcomer.filter(|_| is_inserted) {
+            self.placed(newcomer, hash, request);
+        }
+        is_inserted.then_some((verdict, now))
     }
 
     /// Inserts a key with its first payload. Returns false if another thread has just inserted the key.
@@ -184,19 +195,25 @@ impl<C: Clock> Limiter<C> {
 
     /// Does the same as [`record`](Limiter::record), at a time from [`now_ms`](Limiter::now_ms).
     pub fn record_at(&self, now_ms: u64, request: &Request<'_>) -> Decision {
-        self.latest.note(now_ms.min(LAST_MS));
+        self.note(now_ms);
         let hash = self.identity.of(request);
         let verdict = loop {
             let found = self.table.find(hash);
+            let newcomer = if found.is_none() { self.newcomer(request) } else { None };
             let now = self.latest.get();
-            let read = found.map_or(0, |(_, word)| word.payload());
+            let seed = newcomer.as_ref().map_or(0, |newcomer| newcomer.seed);
+            let read = found.map_or(seed, |(_, word)| word.payload());
             let payload = decide::record(&request.limit, read, now, request.cost);
             let is_counted = match found {
                 _ if request.cost == 0 || payload == 0 => true,
                 Some((slot, word)) => slot.replace(word, payload).is_ok(),
                 None => self.insert(hash, request, payload, now),
             };
+            if let Some(newcomer) = newcomer.filter(|_| is_counted && request.cost > 0) {
+                self.placed(newcomer, hash, request);
+            }
             if is_counted {
+                self.changed(hash, request);
                 break decide::check(&request.limit, payload, now, 0);
             }
         };
@@ -212,9 +229,9 @@ impl<C: Clock> Limiter<C> {
 
     /// Does the same as [`peek`](Limiter::peek), at a time from [`now_ms`](Limiter::now_ms).
     pub fn peek_at(&self, now_ms: u64, request: &Request<'_>) -> Decision {
-        self.latest.note(now_ms.min(LAST_MS));
+        self.note(now_ms);
         let found = self.table.find(self.identity.of(request));
-        let payload = found.map_or(0, |(_, word)| word.payload());
+        let payload = found.map_or_else(|| self.unplaced(request), |(_, word)| word.payload());
         let demand = decide::demand(&request.limit, request.cost);
         let verdict = decide::peek(&request.limit, payload, self.latest.get(), demand);
         decide::decision(&request.limit, &verdict)
@@ -230,7 +247,7 @@ impl<C: Clock> Limiter<C> {
 
     /// Does the same as [`refund`](Limiter::refund), at a time from [`now_ms`](Limiter::now_ms).
     pub fn refund_at(&self, now_ms: u64, request: &Request<'_>) {
-        self.latest.note(now_ms.min(LAST_MS));
+        self.note(now_ms);
         self.give_back(self.latest.get(), request);
     }
 
@@ -241,9 +258,16 @@ impl<C: Clock> Limiter<C> {
         });
     }
 
-    /// Removes the counter of a request, so that its whole limit is free. The cost has no effect.
+    /// Removes the counter of a request, so that its whole limit is free. The cost has no effect. Of a global limit it
+    /// removes what was counted here; other locations still count it.
     pub fn reset(&self, request: &Request<'_>) {
-        self.change(request, |_| 0);
+        self.forget(request);
+    }
+
+    /// Records the time of a call.
+    #[inline]
+    fn note(&self, now_ms: u64) {
+        self.latest.note(now_ms.min(LAST_MS));
     }
 
     /// Changes the counter of a request, if there is one.

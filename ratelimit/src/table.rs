@@ -244,6 +244,17 @@ impl Table {
         }
     }
 
+    /// Returns the place of the slots that a key may have: their set, and the fingerprint.
+    pub(crate) fn place(&self, hash: u64) -> (usize, u64) {
+        (self.set_of(hash), hash & ((1 << FINGERPRINT_BITS) - 1))
+    }
+
+    /// Returns the fingerprints of the keys that have a slot of a set.
+    pub(crate) fn fingerprints(&self, set: usize) -> impl Iterator<Item = u64> {
+        let tags = self.sets[set].slots.iter().map(Slot::tag);
+        tags.filter(|tag| !tag.is_new()).map(Tag::fingerprint)
+    }
+
     /// Returns the live counters of a set that still count at `now`.
     pub(crate) fn live(&self, set: usize, now: u64) -> impl Iterator<Item = Live> {
         self.sets[set].slots.iter().filter_map(move |slot| {

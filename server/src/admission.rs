@@ -3,11 +3,15 @@
 //! A caller that finds no free permit waits for one, in order of arrival and for a bounded time, and is
 //! refused after that: a burst is served late, an overload is refused. Everything that the server
 //! bounds in number uses this module: writes ([`crate::writes`]), long request bodies in memory
-//! ([`crate::http::incoming`]) and connections ([`crate::connection`]).
+//! ([`crate::http::incoming`]) and connections ([`crate::connection`]). [`Shares`] bounds what one client address has of it.
+
+mod shares;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use self::shares::{Share, Shares, client_of};
 
 /// A number of permits, and how long to wait for one.
 #[derive(Debug)]

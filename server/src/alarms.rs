@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `kind` | the kinds of alarm: their names in metrics and documentation, their numbers between locations |
 //! | `snapshot` | the state from which everything is derived |
-//! | `derive` | the alarms, as a pure function; `links`, `writes`, `clock`, `damage`, `store`, `titles` and `configuration` are its parts |
+//! | `derive` | the alarms, as a pure function; `links`, `writes`, `clock`, `damage`, `store`, `titles`, `directory` and `configuration` are its parts |
 //! | `verdict` | whether all is well, in one line |
 //! | `book` | since when each alarm lasts; logs when one rises and when it ends |
 //!
@@ -19,6 +19,7 @@ mod clock;
 mod configuration;
 mod damage;
 mod derive;
+mod directory;
 mod kind;
 mod links;
 mod snapshot;
@@ -33,9 +34,10 @@ mod writes;
 pub use self::{
     alarm::Alarm,
     book::{AlarmBook, Raised},
-    configuration::ConfigurationFault,
+    configuration::{ConfigurationFault, Part},
     damage::{DamageState, DamagedInfo, KeyInfo},
     derive::{alarms, conditions},
+    directory::DataDirectory,
     kind::{AlarmKind, CATCHING_UP},
     snapshot::{Member, Snapshot},
     titles::{TitleCache, TitleTwice},

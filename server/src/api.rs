@@ -3,6 +3,7 @@
 pub mod binding;
 pub mod cluster;
 pub mod doctor;
+pub mod limits;
 pub mod namespaces;
 pub mod ops;
 pub mod ratelimit;

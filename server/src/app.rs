@@ -11,8 +11,9 @@ use crate::{
     access::Gate,
     admission::Admission,
     alarms::{self, AlarmBook, Raised, Snapshot, Verdict},
+    audit::AuditLog,
+    bounds::Bounds,
     drain::Drain,
-    kv::bounds::Bounds,
     membership::Membership,
     metrics::Metrics,
     rate_limits::CurrentLimits,
@@ -43,6 +44,8 @@ pub struct App {
     pub drain: Arc<Drain>,
     /// The alarms that last.
     pub alarms: AlarmBook,
+    /// Records administrative acts.
+    pub audit: AuditLog,
 }
 
 /// The state of a location at one moment, with what is derived from it.
@@ -65,13 +68,7 @@ impl App {
             Some(membership) => Some((membership.as_ref(), membership.state().await)),
         };
         let now = SystemEnvironment::new().now_ms() / 1000;
-        let snapshot = Snapshot::of(
-            &self.store,
-            member,
-            self.alarms.titles(),
-            self.alarms.configuration(),
-            now,
-        );
+        let snapshot = Snapshot::of(&self.store, member, &self.alarms, now);
         let called = |id: MemberId| match &snapshot.member {
             Some(member) => member.called(id),
             None => id.to_string(),
@@ -139,6 +136,7 @@ mod tests {
             membership: None,
             drain: Arc::default(),
             alarms: AlarmBook::default(),
+            audit: AuditLog::default(),
         };
         assert_eq!(app.unready(), None);
         app.drain.begin();

@@ -1,6 +1,5 @@
 //! The command line: one tool, `waypost`.
 
-mod address;
 mod bench;
 mod ca;
 mod client;
@@ -8,9 +7,11 @@ mod cluster;
 mod confirm;
 mod doctor;
 mod documents;
+mod health;
 mod kv;
 mod members;
 mod namespace;
+mod server_url;
 mod status;
 mod token;
 mod trust;
@@ -24,7 +25,7 @@ use kv_core::visible::escaped;
 use self::variable::environment;
 use crate::{
     config::{ConfigError, Every, Flags, Sources},
-    demo, logging,
+    core_dumps, demo, logging,
     serve::{self, ServeError},
     threads::{self, RuntimeError},
 };
@@ -71,6 +72,7 @@ enum Command {
     Completions(documents::Completions),
     Man(documents::Man),
     Token(token::Token),
+    Health(health::Health),
 }
 
 /// The settings of a server, and a file with more of them.
@@ -105,6 +107,7 @@ const USAGE: u8 = 2;
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
+    core_dumps::disable();
     let cli = Cli::parse_from(with_command(std::env::args_os()));
     match cli.command {
         Command::Serve(serve) => exit(
@@ -115,13 +118,13 @@ pub fn run() -> ExitCode {
         Command::Namespace(command) => {
             exit(namespace::run(command), namespace::CommandError::is_usage)
         }
-        Command::Kv(command) => match kv::run(command) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                report(&error);
-                kv::exit_code(&error)
-            }
-        },
+        Command::Kv(command) => {
+            let result = kv::run(command);
+            let is_no_key = result.as_ref().is_err_and(kv::KvError::is_no_key);
+            let code = exit(result, kv::KvError::is_usage);
+            if is_no_key { ExitCode::from(kv::NO_KEY) } else { code }
+        }
+        Command::Health(command) => exit(health::run(&command), |_error| false),
         Command::Token(command) => exit(token::run(command), |_error| false),
         Command::Bench(command) => exit(bench::run(*command), bench::CommandError::is_usage),
         Command::Completions(command) => exit(command.run(Cli::command()), |_error| false),

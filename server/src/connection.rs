@@ -8,7 +8,8 @@
 //! | 256 bytes of it a second, on average | over 4 times `body-timeout` | likewise |
 //! | the client reads a response | `response-timeout`, 30 s | the connection is closed |
 //! | a TLS handshake is done, the wait for its turn included | `header-timeout`, 10 s | the connection is closed |
-//! | TLS handshakes at a time | none: a tenth of `max-connections` | more wait for their turn |
+//! | TLS handshakes whose first message has arrived, at a time | none: a tenth of `max-connections`, a quarter of these for one client address | more wait for their turn |
+//! | bytes of the first message of a TLS handshake | none: 16 KiB | the connection is closed |
 //! | connections at a time | `max-connections`, 10,000 | more are served for monitoring and administration only: `places` |
 //! | connections of one client address | half of these | likewise |
 //! | bytes of a request's head | `max-header-size`, 64 KiB | 431, and the connection is closed |
@@ -48,11 +49,11 @@ use hyper_util::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
-use crate::{access::Client, admission::Admission, app::App, router::Router};
+use crate::{access::Client, admission::Admission, app::App, router::Router, tls::Tls};
 
 use self::{
     activity::Activity,
-    entrance::{HandshakeError, Opened, open},
+    entrance::{HandshakeError, Handshakes, Opened, open},
     listener::Socket,
     places::{Place, Places},
     stream::Observed,
@@ -88,7 +89,7 @@ struct Site {
     /// hyper's configuration, for both versions of HTTP.
     http: auto::Builder<TokioExecutor>,
     /// Bounds the TLS handshakes in progress.
-    handshakes: Admission,
+    handshakes: Handshakes,
 }
 
 /// Accepts connections and serves them.
@@ -117,7 +118,7 @@ impl Server {
             .max_send_buf_size(HTTP2_SEND_BUFFER);
         let connections = NonZeroUsize::try_from(limits.connections).unwrap_or(NonZeroUsize::MAX);
         let handshakes = NonZeroUsize::new(connections.get() / 10).unwrap_or(NonZeroUsize::MIN);
-        let handshakes = Admission::new(handshakes, limits.header);
+        let handshakes = Handshakes::new(handshakes, limits.header);
         Server {
             site: Arc::new(Site { router, limits, http, handshakes }),
             places: Places::new(Admission::patient(connections)),
@@ -129,6 +130,7 @@ impl Server {
     /// end with their requests.
     pub async fn accept(&self, entrance: Entrance) {
         let drain = &self.app().drain;
+        let url: Option<Arc<str>> = entrance.url().ok().map(Arc::from);
         let mut is_failing = false;
         let mut is_full = false;
         loop {
@@ -141,7 +143,12 @@ impl Server {
             match accepted {
                 Ok((socket, place)) => {
                     is_failing = false;
-                    self.spawn(&entrance, socket, place);
+                    let client = entrance.client(&socket);
+                    let client = match &url {
+                        Some(url) => client.of_listener(Arc::clone(url)),
+                        None => client,
+                    };
+                    self.spawn(entrance.tls.clone(), (socket, client), place);
                 }
                 // The client caused it, and it concerns this connection only.
                 Err(error) if is_of_one_connection(&error) => {}
@@ -201,9 +208,8 @@ impl Server {
     }
 
     /// Serves a connection in a task of its own.
-    fn spawn(&self, entrance: &Entrance, socket: Socket, place: Place) {
+    fn spawn(&self, tls: Option<Arc<Tls>>, (socket, client): (Socket, Client), place: Place) {
         let site = Arc::clone(&self.site);
-        let (tls, client) = (entrance.tls.clone(), entrance.client(&socket));
         self.open.spawn(async move {
             let connections = site.router.app().metrics.connections();
             connections.opened();

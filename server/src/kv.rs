@@ -1,10 +1,9 @@
-//! What the APIs of keys and values share: keys, queries, cursors, expirations, metadata, uploads, bulk gets.
+//! What the APIs of keys and values share: keys, queries, cursors, expirations, metadata, uploads, bulk gets, permissions.
 //!
 //! The binding API and the REST API differ in paths, headers and the form of errors, but not in what a key, an
 //! expiration or a value may be. The modules that only convert bytes to meaning and back are functions of their
 //! arguments alone.
 
-pub mod bounds;
 pub mod bulk_get;
 pub mod cursor;
 pub mod error;
@@ -12,6 +11,7 @@ pub mod expiry;
 pub mod invalid;
 pub mod key;
 pub mod metadata;
+pub mod permission;
 pub mod query;
 pub mod text;
 pub mod upload;

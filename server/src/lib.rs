@@ -15,10 +15,13 @@
 //! | [`http`] | what the APIs share of HTTP: bodies, JSON, forms, replies, streams |
 //! | [`kv`] | what the APIs of keys and values share: keys, cursors, expirations, uploads, bulk gets |
 //! | [`app`] | the state that all APIs share: the store, the way to it, the rate limits, the metrics |
+//! | [`bounds`] | the bounds of writes that an operator sets |
 //! | [`writes`], [`admission`] | how many writes, long bodies and connections there are at a time |
 //! | [`rate_limits`] | the table of counters, and the limits that have a name |
 //! | [`metrics`] | what is counted, and its Prometheus text |
+//! | [`audit`] | a line for each administrative act |
 //! | [`drain`] | how the server stops |
+//! | [`core_dumps`] | the process leaves none |
 //! | [`cluster`] | the location's part of a cluster: its files, certificates, tokens, how other locations join |
 //! | [`alarms`] | what an operator must act on, and whether all is well, from one snapshot of the state |
 //! | [`membership`] | whether this location may serve traffic and accept writes |
@@ -35,10 +38,13 @@ pub mod admission;
 pub mod alarms;
 pub mod api;
 pub mod app;
+pub mod audit;
+pub mod bounds;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod connection;
+pub mod core_dumps;
 pub mod demo;
 pub mod doctor;
 pub mod drain;

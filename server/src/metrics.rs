@@ -167,6 +167,8 @@ mod tests {
             queue_capacity: 512,
             bytes: 4096,
             garbage_bodies: 5,
+            takes_values: true,
+            reserve_bytes: 7,
             mode: "waiting",
             namespaces: 2,
             damaged_keys: 0,
@@ -200,6 +202,8 @@ mod tests {
             "waypost_queue_operations 3",
             "waypost_store_bytes 4096",
             "waypost_garbage_bodies 5",
+            "waypost_store_takes_values 1",
+            "waypost_disk_reserve_bytes 7",
             r#"waypost_store_mode{mode="waiting"} 1"#,
             r#"waypost_store_mode{mode="writer"} 0"#,
         ] {

@@ -16,6 +16,7 @@ mod count;
 mod denied;
 mod describe;
 mod named;
+mod overrides;
 mod period;
 mod saved;
 mod spaces;
@@ -24,6 +25,9 @@ pub(crate) use count::count;
 pub use denied::DeniedKeys;
 pub use describe::{DescribeError, MAX_KEY_BYTES, limit};
 pub use named::{NamedLimit, NamedLimits};
+pub use overrides::Applied;
+use overrides::Overrides;
+pub(crate) use overrides::UNLIMITED;
 pub use period::{Period, PeriodError};
 use saved::Restored;
 use spaces::Spaces;
@@ -57,6 +61,7 @@ impl CurrentLimits {
             tallies: before.tallies.clone(),
             unnamed: before.unnamed.clone(),
             denied: before.denied.clone(),
+            overrides: before.overrides.clone(),
             has_counters: before.has_counters,
         }));
         self.load().add_named();
@@ -78,6 +83,8 @@ pub struct RateLimits {
     unnamed: Tally,
     /// The keys that are denied most; none unless the setting enables them.
     denied: Option<Arc<DeniedKeys>>,
+    /// What applies to some keys in place of their limits.
+    overrides: Overrides,
     /// It started with counters that the last stop saved.
     has_counters: bool,
 }
@@ -131,7 +138,7 @@ impl RateLimits {
         let builder = Limiter::builder().memory_bytes(memory_bytes).guests(true);
         let Restored { limiter, has_counters } = saved::restore(store, builder)?;
         let rates = RateLimits::new(limiter, named, top_denied_keys, metrics);
-        Ok(RateLimits { has_counters, ..rates })
+        Ok(RateLimits { has_counters, overrides: Overrides::of(store), ..rates })
     }
 
     /// Saves the counters for the next start, if there are any. Blocks until they are durable.
@@ -160,6 +167,7 @@ impl RateLimits {
             unnamed: tallies.tally(""),
             tallies,
             denied: (watched > 0).then(|| Arc::new(DeniedKeys::new(watched))),
+            overrides: Overrides::default(),
             has_counters: false,
         };
         rates.add_named();
@@ -202,9 +210,40 @@ impl RateLimits {
         limit.guest(!self.spaces.has(namespace, &limit))
     }
 
-    /// The names of the limits that have one.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.named.keys().map(String::as_str)
+    /// A limit as it applies to a key of a namespace: with its override, if there is one. Every API calls this for each of
+    /// its checks. `name` is the name of the limit, if it has one; the time is read only if there is an override.
+    #[must_use]
+    pub fn applied(
+        &self,
+        name: Option<&str>,
+        counter: (&[u8], &[u8]),
+        limit: Limit,
+        now_ms: impl Fn() -> u64,
+    ) -> Applied {
+        self.overrides.apply(name, counter, limit, now_ms)
+    }
+
+    /// Applies the overrides of this store.
+    #[must_use]
+    pub fn with_overrides(self, store: &Store) -> RateLimits {
+        RateLimits { overrides: Overrides::of(store), ..self }
+    }
+
+    /// The limits that have a name.
+    pub fn all_named(&self) -> impl Iterator<Item = &Named> {
+        self.named.values()
+    }
+
+    /// The namespaces of the configuration's limits, those included that a reload has removed.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<Box<[u8]>> {
+        self.spaces.names()
+    }
+
+    /// Whether a limit of the configuration counts in a namespace.
+    #[must_use]
+    pub fn has_namespace(&self, namespace: &[u8]) -> bool {
+        self.spaces.knows(namespace)
     }
 
     /// The metrics of the limits that callers describe themselves.

@@ -5,6 +5,7 @@
 //! which is why only the few fixed routes use them.)
 
 mod access;
+mod audited;
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -20,12 +21,13 @@ use crate::{
     access::{ApiName, Apis, Client, Grant},
     api::{
         binding::{self, target::Target},
-        cluster, doctor, namespaces, ops, ratelimit,
+        cluster, doctor, limits, namespaces, ops, ratelimit,
         rest::{self, Rest},
         rls::{self, Rls},
         tokens,
     },
     app::App,
+    audit::{Act, Actor},
     http::{
         Body, RequestBody,
         incoming::Incoming,
@@ -33,8 +35,10 @@ use crate::{
         reply,
     },
     metrics::Api,
-    web_pages::{Refusal, WebPages},
+    web_pages::WebPages,
 };
+
+use self::{access::Entry, audited::Asked};
 
 /// The namespace of a request, on any path. It wins over all routes, because a key may be `metrics`.
 static NAMESPACE: HeaderName = HeaderName::from_static("waypost-namespace");
@@ -106,40 +110,67 @@ impl Router {
         request: Request<RequestBody>,
         client: &Client,
     ) -> (Api, Response<Body>) {
-        if let Err(refusal) = self.check_page(&request, client) {
+        let api = api_of(&request);
+        let entry = Entry::of(&self.app, api, request.method(), client);
+        // No page has a token.
+        if entry.is_free()
+            && let Err(refusal) = self.web_pages.load().check(&request)
+        {
             let response = nothing(request.uri(), refusal.status(), refusal.to_string());
             return (Api::None, response);
         }
         if !request.uri().path().starts_with('/') {
             return (Api::None, reply::text(StatusCode::BAD_REQUEST, NO_PATH));
         }
-        let api = api_of(&request);
         if !client.apis().serve(api) {
             return (Api::None, elsewhere(request, api, client.apis()).await);
         }
-        let (grant, request) = match access::admit(&self.app, request, api, client).await {
+        let (grant, request) = match access::admit(&self.app, request, api, (client, entry)).await {
             Ok(admitted) => admitted,
             Err(refusal) => return (Api::None, refusal),
         };
+        let Some(asked) = Asked::of(api, request.method(), request.uri().path()) else {
+            return self.perform(request, api, &grant).await;
+        };
+        let (api, response) = self.perform(request, api, &grant).await;
+        let actor = Actor { client, token: grant.token() };
+        let act = Act {
+            action: asked.action,
+            target: &asked.target,
+            status: response.status(),
+            detail: response.extensions().get(),
+        };
+        self.app.audit.act(actor, &act);
+        (api, response)
+    }
+
+    /// Performs a request whose sender is known.
+    async fn perform(
+        &self,
+        request: Request<RequestBody>,
+        api: Api,
+        grant: &Grant,
+    ) -> (Api, Response<Body>) {
         let headers = request.headers();
         if let Some(namespace) = headers.get(&NAMESPACE).cloned() {
             if headers.get_all(&NAMESPACE).iter().nth(1).is_some() {
                 return (Api::None, reply::text(StatusCode::BAD_REQUEST, TWO_NAMESPACES));
             }
-            return (Api::Binding, self.by_header(request, &namespace, &grant).await);
+            return (Api::Binding, self.by_header(request, &namespace, grant).await);
         }
         if let Some(rest) = request.uri().path().strip_prefix(BINDING) {
             let segment = rest.split('/').next().unwrap_or(rest);
             let end = BINDING.len() + segment.len();
-            return (Api::Binding, self.by_path(request, end, &grant).await);
+            return (Api::Binding, self.by_path(request, end, grant).await);
         }
         if let Some(refusal) = refuse_small(api, &request) {
             return (api, finish(request, refusal).await);
         }
         let response = match api {
-            Api::Rest => rest::serve(&self.app, &self.rest, &grant, request).await,
-            Api::Ratelimit => ratelimit::serve(&self.app, &grant, request).await,
-            Api::Rls => rls::serve(&self.app, &self.rls.load_full(), &grant, request).await,
+            Api::Rest => rest::serve(&self.app, &self.rest, grant, request).await,
+            Api::Ratelimit => ratelimit::serve(&self.app, grant, request).await,
+            Api::Rls => rls::serve(&self.app, &self.rls.load_full(), grant, request).await,
+            Api::Limits => limits::serve(&self.app, grant, request).await,
             Api::None => nothing(request.uri(), StatusCode::NOT_FOUND, NO_API.into()),
             _ => match self.fixed.clone().oneshot(request).await {
                 Ok(response) => response.map(Body::new),
@@ -147,15 +178,6 @@ impl Router {
             },
         };
         (api, response)
-    }
-
-    /// Refuses what a web page made a browser send, unless the client needs a token: no page has one.
-    fn check_page(&self, request: &Request<RequestBody>, client: &Client) -> Result<(), Refusal> {
-        let is_partial = access::may_lack_tokens(&self.app, api_of(request), request.method());
-        if self.app.gate.needs_token(client, &self.app.store.tokens(), is_partial) {
-            return Ok(());
-        }
-        self.web_pages.load().check(request)
     }
 
     /// Responds to a call whose namespace is in a header.
@@ -169,12 +191,8 @@ impl Router {
             let sentence = "the header Waypost-Namespace is not UTF-8";
             return reply::text(StatusCode::BAD_REQUEST, sentence);
         };
-        let request = match access::admit_to(&self.app, request, namespace, grant).await {
-            Ok(request) => request,
-            Err(refusal) => return refusal,
-        };
         let target = Target::whole(request.uri());
-        binding::serve(&self.app, request, namespace, target).await
+        binding::serve(&self.app, request, (namespace, grant), target).await
     }
 
     /// `end` is the end of the namespace's segment in the raw path.
@@ -193,16 +211,11 @@ impl Router {
                 return reply::text(StatusCode::BAD_REQUEST, sentence);
             }
         };
-        let request = match access::admit_to(&self.app, request, &namespace, grant).await {
-            Ok(request) => request,
-            Err(refusal) => return refusal,
-        };
-        let prefix = &request.uri().path()[..end];
         if request.headers().contains_key(&PROXIED_URL) || is_proxy_session(&request) {
-            return binding::serve_proxied(&self.app, request, &namespace).await;
+            return binding::serve_proxied(&self.app, request, (&namespace, grant)).await;
         }
         let target = Target::after(request.uri(), prefix);
-        binding::serve(&self.app, request, &namespace, target).await
+        binding::serve(&self.app, request, (&namespace, grant), target).await
     }
 }
 
@@ -254,7 +267,7 @@ async fn finish(request: Request<RequestBody>, mut refusal: Response<Body>) -> R
 /// A response that no API made, in the form of the API that the path belongs to.
 fn nothing(uri: &Uri, status: StatusCode, sentence: String) -> Response<Body> {
     match api_of_path(uri.path()) {
-        Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens => {
+        Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens | Api::Limits => {
             Problem::response(status, sentence)
         }
         _ => reply::text(status, sentence),
@@ -294,6 +307,7 @@ fn api_of_path(path: &str) -> Api {
         _ if path.starts_with("/v1/cluster") => Api::Cluster,
         "/v1/doctor" => Api::Doctor,
         _ if path.starts_with("/v1/tokens") => Api::Tokens,
+        _ if path.starts_with(limits::PATH) => Api::Limits,
         _ => Api::None,
     }
 }
@@ -309,5 +323,5 @@ const NO_NAMESPACE: &str = "the path names no namespace: use /binding/NAMESPACE/
 
 /// The response to a path that no API has.
 const NO_API: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \
-    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; Cloudflare's API v4 at /client/v4; the cluster at /v1/cluster; rate limits at /ratelimit; tokens at /v1/tokens; \
+    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; Cloudflare's API v4 at /client/v4; the cluster at /v1/cluster; rate limits at /ratelimit, and their overrides at /v1/limits; tokens at /v1/tokens; \
     see also /healthz, /readyz, /metrics";

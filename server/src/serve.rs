@@ -3,6 +3,7 @@
 //! | module | contents |
 //! |---|---|
 //! | `error` | why a server did not start, or did not stop cleanly |
+//! | `admin_token` | the token of a file, which is read again when that changes |
 //! | `entrances` | the listeners, and their certificates |
 //! | `store` | the store and the rate limits: opened, saved, closed |
 //! | `location` | the files of its cluster, and settings that have no effect |
@@ -12,12 +13,13 @@
 //! | `reload` | takes a changed configuration while the server runs |
 //! | `watch` | logs alarms, and reports them to the other locations |
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use kv_core::{
     MemberId, Store,
     env::{Environment as _, SystemEnvironment},
 };
+use sd_notify::NotifyState;
 use tokio::{
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
@@ -28,12 +30,13 @@ use crate::{
     alarms::AlarmBook,
     api::rls::Rls,
     app::App,
+    audit::AuditLog,
+    bounds::Bounds,
     cluster::{Location, state::dates::check_clock},
     config::{Config, Settings, Sources},
     connection::{Entrance, Listen, Server},
     drain::Drain,
     http::incoming::long_bodies,
-    kv::bounds::Bounds,
     metrics::Metrics,
     rate_limits::CurrentLimits,
     router::Router,
@@ -42,6 +45,7 @@ use crate::{
     writes::Writes,
 };
 
+mod admin_token;
 mod entrances;
 mod error;
 mod hand_over;
@@ -88,9 +92,10 @@ pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
         }
     }
     let location = location::load(&config.settings)?;
-    let gate = entrances::gate(&config.settings)?;
+    let (gate, admin_token) = entrances::gate(&config.settings)?;
     let entrances = entrances::bind(&config.listeners, config.settings.socket_mode)?;
     let metrics = Arc::new(Metrics::new());
+    let audit = open_audit_log(&config.settings)?;
     let member = location.as_ref().map(|location| location.descriptor.member);
     let opened = open(&config, member, &metrics, &mut signals).await?;
     let Some(opened) = opened else { return Ok(()) };
@@ -101,7 +106,7 @@ pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
         return Err(error);
     }
     let Running { opened, replication, app, rls, watching } =
-        start(&config, location, opened, (gate, metrics)).await?;
+        start(&config, location, opened, (gate, metrics, audit)).await?;
 
     raise_file_limit(config.settings.max_connections.get());
     let limits = config.settings.connection_limits();
@@ -109,9 +114,11 @@ pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
     let router = Arc::new(Router::new(Arc::clone(&app), rls, web_pages));
     let server = Arc::new(Server::new(Arc::clone(&router), limits));
     log_start(&config.settings, &entrances, &opened.store)?;
+    notify(NotifyState::Ready);
     let certificates = Certificates::of(&entrances);
-    let following = tokio::spawn(certificates.clone().follow());
-    let reloader = Reloader::new(sources, config.clone(), (Arc::clone(&app), router), certificates);
+    let following = tokio::spawn(certificates.clone().follow(Arc::clone(&app)));
+    let parts = (Arc::clone(&app), router, certificates, admin_token);
+    let reloader = Reloader::new(sources, config.clone(), parts);
     let reloading = tokio::spawn(reloader.run(hangups));
     let mut accepting = JoinSet::new();
     for entrance in entrances {
@@ -138,6 +145,7 @@ pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
             tracing::warn!("{name} while the store closes: stopping at once");
         }
     };
+    app.audit.end();
     wait_for_close(opened.close(), hurry, LAST_WAIT, config.settings.durability.0).await
 }
 
@@ -150,6 +158,7 @@ async fn drain_at_signal(
     signals: &mut Signals,
 ) -> bool {
     let name = signals.next().await;
+    notify(NotifyState::Stopping);
     tracing::info!(
         connections = server.connections(),
         "{name}: draining; signal again to stop at once"
@@ -218,7 +227,7 @@ async fn start(
     config: &Config,
     location: Option<Location>,
     opened: OpenStore,
-    (gate, metrics): (Gate, Arc<Metrics>),
+    (gate, metrics, audit): (Gate, Arc<Metrics>, AuditLog),
 ) -> Result<Running, ServeError> {
     let store = &opened.store;
     let replication = match &location {
@@ -250,10 +259,28 @@ async fn start(
         metrics,
         membership,
         drain: Arc::new(Drain::default()),
-        alarms: AlarmBook::default(),
+        alarms: AlarmBook::of(store::watched(&settings.data)),
+        audit,
     });
+    app.audit.begin();
     let watching = tokio::spawn(watch::watch(Arc::clone(&app)));
     Ok(Running { opened, replication, app, rls, watching })
+}
+
+/// Opens the audit log.
+fn open_audit_log(settings: &Settings) -> Result<AuditLog, ServeError> {
+    let path = settings.audit_log.as_deref();
+    AuditLog::open(path).map_err(|source| {
+        let path = path.map(Path::to_owned).unwrap_or_default();
+        ServeError::AuditLog { path, source }
+    })
+}
+
+/// Tells the service manager, if one waits for it (`Type=notify` of systemd).
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(false, &[state]) {
+        tracing::warn!("can't notify the service manager (NOTIFY_SOCKET): {error}");
+    }
 }
 
 /// Logs where the server listens, and what to do next.

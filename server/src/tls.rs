@@ -13,7 +13,6 @@ use std::{
 };
 
 use rustls::ServerConfig;
-use tokio_rustls::TlsAcceptor;
 
 pub(crate) use self::files::certificates;
 pub use self::{error::TlsError, files::TlsFiles};
@@ -91,15 +90,16 @@ impl Tls {
     }
 
     /// Reloads if the files differ from those that were read last, and are the same as at the last call:
-    /// a certificate and its key are replaced one after the other. Returns whether it reloaded.
+    /// a certificate and its key are replaced one after the other. Files that could not be used are read at each call: the
+    /// cause may be the permissions of a directory above them. Returns whether it reloaded.
     ///
     /// # Errors
-    /// As [`Tls::reload`], once for each change of the files.
+    /// As [`Tls::reload`].
     pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
         let now = self.files.stamp();
         {
             let mut state = self.state();
-            if now == state.read {
+            if now == state.read && state.fault.is_none() {
                 state.seen = now;
                 return Ok(false);
             }
@@ -111,9 +111,9 @@ impl Tls {
         self.reload().map(|()| true)
     }
 
-    /// What accepts the next handshake.
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.state().config))
+    /// The configuration for the next handshake.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.state().config)
     }
 
     /// The part that changes. No holder can panic half way.
@@ -148,7 +148,7 @@ mod tests {
     }
 
     fn current(tls: &Tls) -> Arc<ServerConfig> {
-        Arc::clone(&tls.state().config)
+        tls.config()
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_can_not_be_used_change_nothing_and_are_reported_once_until_they_change() {
+    fn files_that_can_not_be_used_change_nothing_until_they_can() {
         let directory = tempfile::tempdir().expect("a directory");
         let files = write(directory.path(), "one.example");
         let tls = Tls::load(files.clone()).expect("its files");
@@ -178,7 +178,7 @@ mod tests {
         let error = tls.reload_if_changed().expect_err("the key of another certificate");
         assert!(error.to_string().contains("key.pem"), "{error}");
         assert_eq!(tls.fault(), Some(error.to_string()));
-        assert!(!tls.reload_if_changed().expect("it was reported"));
+        assert!(tls.reload_if_changed().is_err(), "it is tried until it succeeds");
         assert!(Arc::ptr_eq(&first, &current(&tls)));
         fs::remove_file(&files.key).expect("a file");
         tls.reload().expect_err("a file is missing");

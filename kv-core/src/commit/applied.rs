@@ -32,6 +32,8 @@ pub enum Applied {
     /// Its sender may not know that it was deleted, by a tombstone that was collected here: see
     /// [`View::is_late`](crate::view::View::is_late). Nothing was changed. The replicator decides so, not the commit.
     Late(Dot),
+    /// The disk has no room for its value. Nothing was changed. The replicator decides so, not the commit.
+    Full,
     /// The opening row of the write's origin is not here. Nothing was changed.
     Unopened,
     /// It opens an origin, and there is no room for more origins. Nothing was changed.

@@ -260,6 +260,7 @@ where
         let times = self.times(now_ms);
         let mut transaction = Transaction::new(&self.state, &self.view, times);
         transaction.random = Some(&mut *self.random);
+        transaction.is_short_of_room = !self.engine.room().takes_values;
         if let Err(error) = transaction.prefetch(&operations) {
             return self.refuse_all(operations.len(), &error);
         }

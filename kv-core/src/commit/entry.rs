@@ -75,6 +75,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                 _ => tables::put::<Expiry>(&mut self.batch, &key, &()),
             }
         }
+        self.note_override(&key, Some((&head, inline)));
         self.state.newest = self.state.newest.max(head.version.hlc);
         let number = |id| self.state.origins.number(id).expect("its origins have numbers");
         let row = encode_entry(key.as_bytes(), &head, inline, &number);
@@ -99,6 +100,7 @@ impl<S: Snapshot> Transaction<'_, S> {
 
     /// Removes a row from the store, with its rows in every index.
     pub(super) fn remove(&mut self, key: EntryKey, head: &Found<()>) {
+        self.note_override(&key, None);
         self.remove_indexes(&key, head);
         self.batch.push((table_of(head), key.as_bytes().to_vec(), None));
         self.rows.insert(key, None);

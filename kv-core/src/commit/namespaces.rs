@@ -61,7 +61,7 @@ impl<S: Snapshot> Transaction<'_, S> {
 
     /// Whether a namespace that exists has this id, or none may have it.
     fn is_taken(&self, id: NamespaceId) -> bool {
-        id == NamespaceId::SYSTEM || self.state.namespaces.get(id).is_some()
+        id.is_built_in() || self.state.namespaces.get(id).is_some()
     }
 
     /// Derives an id that no namespace has. One has it if it was renamed.

@@ -324,6 +324,23 @@ impl Operation {
         }
     }
 
+    /// Whether the operation writes values. A disk that was full takes only others: deletes, and the small rows of
+    /// namespaces and of the cluster.
+    pub(super) fn has_values(&self) -> bool {
+        let is_put = |content: &NewContent| matches!(content, NewContent::Put { .. });
+        match self {
+            Operation::Put { .. }
+            | Operation::PutOver { .. }
+            | Operation::Stage(_)
+            | Operation::SaveLocal { .. } => true,
+            Operation::Batch(writes) => writes.iter().any(|write| is_put(&write.content)),
+            Operation::Remote(Remote::Next(write) | Remote::Row(write) | Remote::Found(write)) => {
+                is_put(&write.change)
+            }
+            _ => false,
+        }
+    }
+
     /// Returns how much the operation counts of what one commit may hold, about its bytes of values.
     pub(crate) fn body_bytes(&self) -> usize {
         match self {

@@ -90,6 +90,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// Deletes the row of a key that can't be read, in whichever table it is. Its row in the dot index stays, because it
     /// is not known which it is.
     pub(super) fn delete_unread(&mut self, key: &EntryKey) {
+        self.note_override(key, None);
         for table in [Table::Entries, Table::Deleted] {
             self.batch.push((table, key.as_bytes().to_vec(), None));
         }

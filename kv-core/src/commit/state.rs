@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use super::overrides::load_overrides;
 use crate::{
     codec::DecodeError,
     engine::{Batch, Order, Snapshot, Table, visit_prefix},
@@ -16,9 +17,10 @@ use crate::{
         Vector, decode_head, split_entry,
     },
     types::{
-        AccessToken, AccessTokens, BodyId, Clock, Dot, FeaturesInUse, Hlc, JoinedRow, Key, Member,
-        MemberId, Members, Namespace, NamespaceId, Namespaces, OriginEntry, OriginId, OriginInfo,
-        OriginRegistry, Owed, OwedKeys, OwedReason, SystemRow, UNPLACED, VersionVector,
+        AccessToken, AccessTokens, BodyId, Clock, Dot, FeaturesInUse, Hlc, JoinedRow, Key,
+        LimitOverrides, Member, MemberId, Members, Namespace, NamespaceId, Namespaces, OriginEntry,
+        OriginId, OriginInfo, OriginRegistry, Owed, OwedKeys, OwedReason, SystemRow, UNPLACED,
+        VersionVector,
     },
     view::{Damage, View},
 };
@@ -59,6 +61,8 @@ pub(super) struct State {
     pub(super) members: Arc<Members>,
     /// All access tokens, revoked ones included.
     pub(super) tokens: Arc<AccessTokens>,
+    /// The overrides of rate limits.
+    pub(super) overrides: Arc<LimitOverrides>,
     /// The features in use.
     pub(super) features: Arc<FeaturesInUse>,
     /// The keys whose rows can't be read here, although the vector counts them.
@@ -128,6 +132,7 @@ impl State {
         let vector = load_vector::<Vector>(snapshot, &origins)?;
         let collected = load_vector::<Collected>(snapshot, &origins)?;
         let mut owed = load_owed(snapshot)?;
+        let overrides = load_overrides(snapshot, &origins, &mut owed)?;
         let system = load_system(snapshot, (&origins, &vector), &mut owed)?;
         Ok(State {
             clock: Clock::starting_at(last),
@@ -144,6 +149,7 @@ impl State {
             namespaces: Arc::new(system.namespaces),
             members: Arc::new(system.members),
             tokens: Arc::new(system.tokens),
+            overrides: Arc::new(overrides),
             registry: Arc::new(system.registry),
             owed: Arc::new(owed),
             features: Arc::new(optional_row::<InUse>(snapshot)?.unwrap_or_default()),
@@ -177,6 +183,7 @@ impl State {
             namespaces: Arc::clone(&self.namespaces),
             members: Arc::clone(&self.members),
             tokens: Arc::clone(&self.tokens),
+            overrides: Arc::clone(&self.overrides),
             registry: Arc::clone(&self.registry),
             member: self.member,
             own: self.own,

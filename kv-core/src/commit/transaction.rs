@@ -31,6 +31,8 @@ pub(super) struct Transaction<'a, S> {
     pub(super) view: &'a View<S>,
     /// The time of the batch.
     pub(super) time: CommitTimes,
+    /// The disk has no room for values.
+    pub(super) is_short_of_room: bool,
     /// Gives the ids of new origins; none in a transaction that makes no local writes.
     pub(super) random: Option<&'a mut RandomIds>,
     /// The state after the operations so far.
@@ -81,6 +83,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             before,
             view,
             time,
+            is_short_of_room: false,
             random: None,
             state: before.clone(),
             batch: Batch::new(),
@@ -94,6 +97,9 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
 
     /// Carries out one operation. An error is the outcome of this operation alone.
     pub(super) fn make(&mut self, operation: Operation) -> Result<Outcome, WriteError> {
+        if self.is_short_of_room && operation.has_values() {
+            return Err(WriteError::DiskFull);
+        }
         match operation {
             Operation::Put { namespace, key, body, attributes } => {
                 let content = NewContent::Put { body, attributes };

@@ -23,6 +23,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         content: NewContent,
     ) -> Result<Written, WriteError> {
         self.check_namespace(namespace)?;
+        self.check_override((namespace, &key), &content)?;
         check_upload(&content)?;
         check_expiry(&content)?;
         self.write_local(namespace, key, content)
@@ -50,6 +51,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     fn check_namespace(&self, id: NamespaceId) -> Result<(), WriteError> {
         match self.state.namespaces.get(id) {
             Some(_) => Ok(()),
+            None if id == NamespaceId::OVERRIDES => Ok(()),
             None if self.state.owed.get(NamespaceId::SYSTEM, &id.0).is_some() => {
                 let reason = "the row of the namespace is damaged on this location's disk: it is fetched from the \
                               other locations, if there are any; creating the namespace again repairs it too";

@@ -68,6 +68,22 @@ impl Mode {
     }
 }
 
+/// How much room the disk has for what a store writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Whether values may be written. If not, the disk was full, and what is left of the reserve is for
+    /// commits that make room: deletes and garbage collection.
+    pub takes_values: bool,
+    /// How much room is reserved now, in bytes.
+    pub reserve_bytes: u64,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { takes_values: true, reserve_bytes: 0 }
+    }
+}
+
 /// Whether an engine takes commits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -137,6 +153,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns the state of the engine without access to the disk: it is called several times a commit.
     fn status(&self) -> Status;
+
+    /// Returns how much room the disk has, without access to the disk.
+    fn room(&self) -> Room {
+        Room::default()
+    }
 
     /// Returns the size of the engine's files in bytes; 0 if it is unknown.
     fn bytes(&self) -> u64;

@@ -15,7 +15,7 @@ use rustix::{
 
 use super::{
     heir::{Heir, is_open_to_others},
-    storage::{FILE, LOCK},
+    storage::{FILE, LOCK, RESERVE, allocate_by_writing},
 };
 pub use super::{
     memory::memory,
@@ -57,6 +57,18 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{FallocateFlags, fallocate};
+            match retry_on_intr(|| fallocate(&self.0, FallocateFlags::empty(), 0, len)) {
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+                allocated => return Ok(allocated?),
+            }
+        }
+        allocate_by_writing(self, len)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -152,6 +164,12 @@ impl Directory for DataDir {
     fn sync(&self) -> io::Result<()> {
         self.directory.sync_all().map_err(|error| at(&self.path, &error))
     }
+
+    fn capacity(&self) -> io::Result<u64> {
+        let found =
+            rustix::fs::fstatvfs(&self.directory).map_err(|error| at(&self.path, &error.into()))?;
+        Ok(found.f_blocks.saturating_mul(found.f_frsize))
+    }
 }
 
 /// Adds the path to the error of a call.
@@ -182,7 +200,7 @@ fn keep_private(directory: &File, path: &Path) -> io::Result<()> {
     {
         return Ok(());
     }
-    if names(directory)?.iter().any(|name| name != LOCK && name != FILE) {
+    if names(directory)?.iter().any(|name| ![LOCK, FILE, RESERVE].contains(&name.as_str())) {
         tracing::warn!(
             path = %path.display(),
             "other users can open the data directory; it keeps its permissions because it has other \

@@ -14,6 +14,7 @@ mod guard;
 mod header;
 mod names;
 mod recovery;
+mod room;
 mod seal;
 mod snapshot;
 

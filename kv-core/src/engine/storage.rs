@@ -11,6 +11,9 @@ pub(super) const FILE: &str = "waypost.redb";
 /// The name of the file that is locked.
 pub(super) const LOCK: &str = "LOCK";
 
+/// The name of the file that keeps room for a full disk.
+pub(super) const RESERVE: &str = "reserve";
+
 /// The directory of one store. Names are plain names of files, without separators.
 ///
 /// A file that was created or removed is so for this process at once, but only [`Directory::sync`] makes that
@@ -48,6 +51,14 @@ pub trait Directory: fmt::Debug + Send + Sync {
     /// # Errors
     /// If the disk fails. Which of the changes since the last sync survive is then unknown.
     fn sync(&self) -> io::Result<()>;
+
+    /// Returns the size in bytes of the disk that the files share; 0 if it has no bound, so that it is never full.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn capacity(&self) -> io::Result<u64> {
+        Ok(0)
+    }
 }
 
 /// A file that is open for reads and writes. It closes when the last handle is dropped. Several threads may use
@@ -79,6 +90,15 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// As for [`DiskFile::write_at`].
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Extends the file with zeros to this length in bytes, if it is shorter, and takes room on the disk for all of them, so
+    /// that a write within that length finds room.
+    ///
+    /// # Errors
+    /// As for [`DiskFile::write_at`]. The file may be extended in part.
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        allocate_by_writing(self, len)
+    }
+
     /// Makes all writes and changes of length durable that returned before.
     ///
     /// # Errors
@@ -89,4 +109,26 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// show bytes that never reach the disk, and a store that relied on them would not survive a crash. Writes
     /// that wait for a sync are not lost.
     fn forget_cached(&self);
+}
+
+/// Takes room for the part of a file beyond its end by writing it. The bytes do not compress: a file system that stores
+/// zeros as nothing would take no room.
+pub(super) fn allocate_by_writing<F: DiskFile + ?Sized>(file: &F, len: u64) -> io::Result<()> {
+    const BLOCK_BYTES: usize = 64 << 10;
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut noise = vec![0; BLOCK_BYTES];
+    let mut at = file.size()?;
+    while at < len {
+        for bytes in noise.chunks_exact_mut(8) {
+            // Xorshift: cheap, and nothing in it repeats.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            bytes.copy_from_slice(&state.to_le_bytes());
+        }
+        let n = usize::try_from(len - at).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
+        file.write_at(at, &noise[..n])?;
+        at += n as u64;
+    }
+    Ok(())
 }

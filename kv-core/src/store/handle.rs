@@ -19,7 +19,7 @@ use crate::{
     cluster_clock::ClusterClock,
     commit::Committer,
     engine::{
-        Engine as _, EngineError, Mode, Status,
+        Engine as _, EngineError, Mode, Room, Status,
         disk::{DataDir, Directory},
         redb::{RedbEngine, RedbSnapshot},
     },
@@ -27,7 +27,7 @@ use crate::{
     options::Options,
     places::Places,
     published::Published,
-    types::{AccessTokens, MemberId, Namespaces, OriginId},
+    types::{AccessTokens, LimitOverrides, MemberId, Namespaces, OriginId},
     view::View,
     writer::{Message, SharedWithWriter, Writer},
 };
@@ -182,6 +182,21 @@ impl Store {
         Arc::clone(self.shared.published.load().tokens())
     }
 
+    /// Returns the overrides of rate limits as of now, expired ones included.
+    #[must_use]
+    pub fn overrides(&self) -> Arc<LimitOverrides> {
+        Arc::clone(self.shared.published.load().overrides())
+    }
+
+    /// Returns what `read` makes of the overrides of rate limits; `None` if there are none. For a place that many
+    /// requests pass: it counts no references.
+    #[inline]
+    pub fn with_overrides<T>(&self, read: impl FnOnce(&LimitOverrides) -> Option<T>) -> Option<T> {
+        let view = self.shared.published.load();
+        let overrides = view.overrides();
+        if overrides.is_empty() { None } else { read(overrides) }
+    }
+
     /// Returns the location that the store belongs to, see [`Options::member`].
     #[must_use]
     pub fn member(&self) -> MemberId {
@@ -209,6 +224,12 @@ impl Store {
     #[must_use]
     pub fn view(&self) -> Arc<StoreView> {
         self.shared.published.latest()
+    }
+
+    /// Returns whether the disk has room for values. If not, puts are refused and deletes are taken.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.shared.engine.room()
     }
 
     /// Returns whether the store takes reads and writes, and what is durable.

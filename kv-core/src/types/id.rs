@@ -16,6 +16,16 @@ pub struct NamespaceId(pub [u8; 16]);
 impl NamespaceId {
     /// The namespace whose entries describe the other namespaces and the members.
     pub const SYSTEM: NamespaceId = NamespaceId([0; 16]);
+
+    /// The namespace of the overrides of rate limits. It always exists, has no title, and no list contains it.
+    pub const OVERRIDES: NamespaceId =
+        NamespaceId([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+    /// Whether no namespace of a user can have this id.
+    #[must_use]
+    pub fn is_built_in(self) -> bool {
+        self == NamespaceId::SYSTEM || self == NamespaceId::OVERRIDES
+    }
 }
 
 /// The id of a location: 128 random bits, written as 32 lower-case hexadecimal digits. No other

@@ -46,6 +46,16 @@ pub const MAX_SCOPES_BYTES: usize = 3072;
 /// The longest description of an access token, in bytes of UTF-8.
 pub const MAX_DESCRIPTION_BYTES: usize = 256;
 
+/// The longest name of a limit and key of an override, in bytes together: an override fits the row of its entry
+/// ([`MAX_INLINE_BYTES`]).
+pub const MAX_OVERRIDE_BYTES: usize = 3072;
+
+/// The most overrides of rate limits that clients can create at a location.
+pub const MAX_OVERRIDES: usize = 100_000;
+
+/// The most bytes of their names and keys.
+pub const MAX_OVERRIDE_TEXT: usize = 16 << 20;
+
 /// The longest version of a location's program, in bytes.
 pub const MAX_SOFTWARE_BYTES: usize = 64;
 

@@ -59,7 +59,7 @@ impl Namespace {
     #[must_use]
     pub fn id_of(key: &[u8]) -> Option<NamespaceId> {
         let id = NamespaceId(key.try_into().ok()?);
-        (id != NamespaceId::SYSTEM).then_some(id)
+        (!id.is_built_in()).then_some(id)
     }
 
     /// The field that gives a namespace its account and its title.

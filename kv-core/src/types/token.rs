@@ -194,6 +194,14 @@ impl AccessTokens {
     }
 }
 
+impl FromIterator<AccessToken> for AccessTokens {
+    fn from_iter<I: IntoIterator<Item = AccessToken>>(tokens: I) -> AccessTokens {
+        let mut registry = AccessTokens::default();
+        tokens.into_iter().for_each(|token| registry.insert(token.id, Some(token)));
+        registry
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -14,8 +14,8 @@ use crate::{
     error::ReadError,
     tables::{self, EntryKey, LocalParts, Origins, Part, Place, decode_entry, split_entry},
     types::{
-        AccessTokens, BodyId, Dot, FeaturesInUse, Found, Hlc, LocalName, MemberId, Members,
-        NamespaceId, Namespaces, OriginId, OriginRegistry, OwedKeys, VersionVector,
+        AccessTokens, BodyId, Dot, FeaturesInUse, Found, Hlc, LimitOverrides, LocalName, MemberId,
+        Members, NamespaceId, Namespaces, OriginId, OriginRegistry, OwedKeys, VersionVector,
     },
 };
 
@@ -32,6 +32,8 @@ pub struct View<S> {
     pub(crate) members: Arc<Members>,
     /// All access tokens, revoked ones included.
     pub(crate) tokens: Arc<AccessTokens>,
+    /// The overrides of rate limits.
+    pub(crate) overrides: Arc<LimitOverrides>,
     /// The features in use.
     pub(crate) features: Arc<FeaturesInUse>,
     /// The origins whose opening rows are here.
@@ -74,6 +76,12 @@ impl<S: Snapshot> View<S> {
     #[must_use]
     pub fn tokens(&self) -> &Arc<AccessTokens> {
         &self.tokens
+    }
+
+    /// The overrides of rate limits, expired ones included.
+    #[must_use]
+    pub fn overrides(&self) -> &Arc<LimitOverrides> {
+        &self.overrides
     }
 
     /// The features that every member has, or had when they came into use.
@@ -164,6 +172,7 @@ impl<S: Snapshot> View<S> {
     pub(crate) fn check_namespace(&self, namespace: NamespaceId) -> Result<(), ReadError> {
         match self.namespaces.get(namespace) {
             Some(_) => Ok(()),
+            None if namespace == NamespaceId::OVERRIDES => Ok(()),
             None if self.owed.get(NamespaceId::SYSTEM, &namespace.0).is_some() => {
                 Err(owed("the row of the namespace"))
             }

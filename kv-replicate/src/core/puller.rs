@@ -285,6 +285,7 @@ impl Puller {
             Step::Wait => {}
             Step::Request => self.request(cx, peer),
             Step::Fail => self.fail(cx, bodies, peer),
+            Step::Adopt(_) if session.untaken().lacks_room() => self.try_later(cx, bodies, peer),
             Step::Adopt(head) => {
                 let (head, damaged) = (session.untaken().without(head), session.damaged());
                 let head = claims::without(head, cx, peer);

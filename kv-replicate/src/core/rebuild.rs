@@ -15,14 +15,16 @@
 //! A location that joins is in the same state. If it begins with an empty store and has the rows of one source only,
 //! there is nothing to compare.
 //!
+//! Two stores that each lack tombstones of the other rebuild by turns: see [`turns`].
+//!
 //! If all members rebuild, the one with the lowest id has what the others rebuild from, unless it has adopted vectors and
 //! has not compared its rows since. A member that lacks tombstones
 //! which this store has dropped is no source either, whether it rebuilds or not: several stores were restored, it from the
 //! older image, and it rebuilds from this one.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use kv_core::{Dot, VersionVector};
+use kv_core::VersionVector;
 
 use super::{
     actions::{Context, Pending},
@@ -31,7 +33,13 @@ use super::{
     puller::Puller,
     verifier::Verifier,
 };
-use crate::{Ending, MemberId, SalvagedRow, inspect::Place, notice::Notice, work::Work};
+use crate::{Ending, MemberId, notice::Notice, work::Work};
+
+mod handed;
+mod turns;
+
+use handed::Handed;
+use turns::Turns;
 
 #[cfg(test)]
 mod tests;
@@ -78,19 +86,6 @@ enum Contents {
     Mixed,
 }
 
-/// Rows that the owner gets.
-#[derive(Debug)]
-struct Handed {
-    /// Names the owner's answer.
-    id: u64,
-    /// The source that does not have them.
-    from: MemberId,
-    /// The rows, and the writes that they hold.
-    places: Vec<(Place, Dot)>,
-    /// What the source counts, which has none of them.
-    source: Arc<VersionVector>,
-}
-
 /// The rebuild of this location's store: see the module.
 #[derive(Debug)]
 pub(super) struct Rebuild {
@@ -108,6 +103,8 @@ pub(super) struct Rebuild {
     handed: Vec<Handed>,
     /// The owner could not keep rows: they are not compared again before this time.
     not_before: Duration,
+    /// The peers that must rebuild from this store before it rebuilds from them again.
+    turns: Turns,
 }
 
 impl Rebuild {
@@ -122,6 +119,7 @@ impl Rebuild {
             comparer: Verifier::for_rebuild(),
             handed: Vec::new(),
             not_before: Duration::ZERO,
+            turns: Turns::default(),
         }
     }
 
@@ -131,14 +129,15 @@ impl Rebuild {
     }
 
     /// A peer has dropped tombstones, some of which this location lacks: the store must be rebuilt. Returns whether that
-    /// begins.
+    /// begins: not if the peer must rebuild first.
     pub(super) fn begin(
         &mut self,
         cx: &mut Context<'_>,
         peer: MemberId,
         collected: VersionVector,
     ) -> bool {
-        if self.step != Step::Whole || cx.local.is_rebuilding() {
+        let is_under_way = self.step != Step::Whole || cx.local.is_rebuilding();
+        if is_under_way || self.turns.has(cx.local, cx.peers, peer) {
             return false;
         }
         self.step = Step::Beginning;
@@ -179,34 +178,6 @@ impl Rebuild {
         }
     }
 
-    /// The store has read rows that the source neither counts nor has: the owner gets them. If there are none, or they are
-    /// not compared with that source any more, nothing is dropped.
-    pub(super) fn salvaged(
-        &mut self,
-        cx: &mut Context<'_>,
-        id: u64,
-        rows: Vec<SalvagedRow>,
-        (places, source): (Vec<(Place, Dot)>, Arc<VersionVector>),
-    ) {
-        match self.compared_with() {
-            Some(from) if !rows.is_empty() => {
-                self.handed.push(Handed { id, from, places, source });
-                cx.out.notice(Notice::Salvage { id, rows });
-            }
-            _ => drop(cx.out.finished(id)),
-        }
-    }
-
-    /// The owner has answered for rows. Those that it keeps are dropped, unless what was under way has begun again since.
-    pub(super) fn kept(&mut self, cx: &mut Context<'_>, id: u64, is_kept: bool) {
-        let answered = self.handed.iter().position(|handed| handed.id == id);
-        match answered.map(|at| self.handed.swap_remove(at)) {
-            Some(Handed { places, source, .. }) if is_kept => cx.out.drop_unknown(places, source),
-            Some(_) => self.not_before = cx.local.mono() + NOT_KEPT_AFTER,
-            None => {}
-        }
-    }
-
     /// The peer that the rows are compared with, now or again soon.
     fn compared_with(&self) -> Option<MemberId> {
         match self.step {
@@ -235,6 +206,7 @@ impl Rebuild {
     /// The store was rolled back: what was under way begins again.
     pub(super) fn rolled_back(&mut self, local: &Local) {
         self.handed.clear();
+        self.turns.rolled_back();
         self.step = if local.is_rebuilding() { Step::Seeking } else { Step::Whole };
     }
 
@@ -316,7 +288,7 @@ impl Rebuild {
                 } else if verdict.differing > 0 {
                     self.step = Step::Again(peer, at);
                 } else {
-                    self.end(cx);
+                    self.compared(cx, peer);
                 }
             }
             (Step::Again(peer, at), _) if self.is_due(cx, at) => {
@@ -350,6 +322,12 @@ impl Rebuild {
             _ => None,
         };
         again.into_iter().chain(self.comparer.timeout()).min()
+    }
+
+    /// A comparison with a peer has found nothing more to drop.
+    fn compared(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        self.turns.rebuilt_from(cx.local, cx.peers, peer);
+        self.end(cx);
     }
 
     /// Requests the commit that ends the rebuild.

@@ -45,8 +45,9 @@ impl Core {
             Pending::Live { peer, origin, .. } => {
                 let is_gap = results.iter().any(|applied| matches!(applied, Applied::Gap { .. }));
                 let is_late = late(&results).next().is_some();
+                let is_full = results.contains(&Applied::Full);
                 // A conflict counts as a gap: a session takes what is behind it.
-                let is_broken = self.report_rows(peer, &results) || is_gap || is_late;
+                let is_broken = self.report_rows(peer, &results) || is_gap || is_late || is_full;
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
                 machines.receiver.applied(&mut cx, bodies, origin, failed || is_broken);
@@ -77,6 +78,9 @@ impl Core {
                     let batch = ((session, batch), successor);
                     machines.puller.pass_over(&mut cx, bodies, peer, batch);
                 } else {
+                    if results.contains(&Applied::Full) {
+                        machines.puller.lacks_room(peer, session);
+                    }
                     machines.puller.applied(&mut cx, bodies, peer, (session, batch));
                 }
             }

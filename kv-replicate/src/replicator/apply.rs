@@ -11,7 +11,7 @@ use kv_core::{
     engine::Engine,
 };
 
-use super::late::Late;
+use super::late::{Late, has_value};
 use crate::{Content, Event, How, Row, Settled, ToApply, Work, inspect::Place, read::Additions};
 
 #[cfg(test)]
@@ -176,7 +176,7 @@ impl Applier {
         Done { answer, committed: true }
     }
 
-    /// Applies rows in one commit, except for late ones: see [`Late`]. Takes note of those that the vector does not
+    /// Applies rows in one commit, except for late ones, see [`Late`], and values that a full disk has no room for. Takes note of those that the vector does not
     /// count. Returns the outcome of each row, in their order; none if the commit failed.
     fn apply<E: Engine>(
         &mut self,
@@ -190,15 +190,18 @@ impl Applier {
     {
         let view = committer.view();
         let mut late = Late::new(&view, basis);
-        let late_dot =
-            |to_apply: &ToApply| late.is_late(&view, to_apply).then_some(to_apply.row.dot);
-        let late: Vec<_> = rows.iter().map(late_dot).collect();
+        let is_short_of_room = !committer.engine().room().takes_values;
+        let refusal = |to_apply: &ToApply| match late.is_late(&view, to_apply) {
+            true => Some(Applied::Late(to_apply.row.dot)),
+            false => (is_short_of_room && has_value(&to_apply.row)).then_some(Applied::Full),
+        };
+        let refused: Vec<_> = rows.iter().map(refusal).collect();
         let adds: Vec<_> = rows.iter().map(adds).collect();
         let mut taken = Vec::with_capacity(rows.len());
-        for (to_apply, late) in rows.into_iter().zip(&late) {
+        for (to_apply, refused) in rows.into_iter().zip(&refused) {
             match to_apply.fetch {
-                Some(fetch) if late.is_some() => drop(self.uploads.remove(&fetch)),
-                None if late.is_some() => {}
+                Some(fetch) if refused.is_some() => drop(self.uploads.remove(&fetch)),
+                None if refused.is_some() => {}
                 _ => taken.push(to_apply),
             }
         }
@@ -216,14 +219,16 @@ impl Applier {
             return None;
         };
         let mut results = results.into_iter();
-        let outcome = |late: Option<Dot>| late.map(Applied::Late).or_else(|| results.next());
-        let results: Vec<_> = late.into_iter().map(outcome).collect::<Option<_>>()?;
+        let outcome = |refused: Option<Applied>| refused.or_else(|| results.next());
+        let results: Vec<_> = refused.into_iter().map(outcome).collect::<Option<_>>()?;
         for (adds, applied) in adds.into_iter().zip(&results) {
             match adds {
                 Adds::RowOf(origin) if matches!(applied, Applied::Won { .. }) => {
                     Arc::make_mut(&mut self.additions).added(origin, number);
                 }
-                Adds::Anything if !matches!(applied, Applied::Known | Applied::Late(_)) => {
+                Adds::Anything
+                    if !matches!(applied, Applied::Known | Applied::Late(_) | Applied::Full) =>
+                {
                     Arc::make_mut(&mut self.additions).may_have_added(number);
                 }
                 _ => {}

@@ -2,7 +2,7 @@
 
 use kv_core::{VersionVector, engine::Snapshot, view::View};
 
-use crate::{How, ToApply};
+use crate::{Content, How, Row, ToApply};
 
 /// Which rows of a commit are late: a tombstone that was collected here may have deleted them. A row of a session is not
 /// late if its snapshot counts all tombstones that were collected here: then it shows what they deleted. Behind a live
@@ -31,4 +31,9 @@ impl Late {
         self.is_cut |= is_late && matches!(how, How::Next | How::Skip);
         is_late || self.is_cut
     }
+}
+
+/// Whether a row brings a value.
+pub(super) fn has_value(row: &Row) -> bool {
+    matches!(row.content, Content::Value(_) | Content::Large { .. })
 }

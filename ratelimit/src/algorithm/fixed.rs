@@ -71,6 +71,16 @@ impl Fixed {
     }
 }
 
+/// Returns the counts of the windows before `index`, which is not kept, and of `index`.
+pub(crate) fn counts(payload: u64, index: u64) -> [u32; 2] {
+    [0, count_in(payload, index)]
+}
+
+/// Returns the payload with this count in the window of `index`; that of the window before is not kept.
+pub(crate) fn payload(index: u64, counts: [u32; 2]) -> u64 {
+    pack(index, counts[1])
+}
+
 /// Returns what a payload holds at `now`.
 pub(crate) fn holding(payload: u64, period: u64, now: u64) -> Holding {
     let (cost, age_ms) = (u64::from(count_in(payload, now / period)), now % period);

@@ -132,6 +132,19 @@ fn falls_to(count: u64, free: u64, period: u64) -> u64 {
     if free >= count { 0 } else { period - free * period / count }
 }
 
+/// Returns the counts of the windows before `index` and of `index`.
+#[expect(clippy::cast_possible_truncation, reason = "a count has 21 bits")]
+pub(crate) fn counts(payload: u64, index: u64) -> [u32; 2] {
+    let windows = Windows::at(payload, index);
+    [windows.previous as u32, windows.current as u32]
+}
+
+/// Returns the payload with these counts of the windows before `index` and of `index`. A count that is full stays full.
+pub(crate) fn payload(index: u64, counts: [u32; 2]) -> u64 {
+    let [previous, current] = counts.map(|count| u64::from(count).min(COUNT_MASK));
+    Windows { index, previous, current }.pack()
+}
+
 /// Returns what a payload holds at `now`.
 pub(crate) fn holding(payload: u64, period: u64, now: u64) -> Holding {
     let index = now / period;

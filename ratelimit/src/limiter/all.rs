@@ -69,7 +69,9 @@ impl<C: Clock> Limiter<C> {
     ) -> Vec<(usize, Decision)> {
         let mut decisions = Vec::with_capacity(requests.len());
         for counter in order.chunk_by(|(one, _), (other, _)| one == other) {
-            let payload = self.table.find(counter[0].0).map_or(0, |(_, word)| word.payload());
+            let found = self.table.find(counter[0].0);
+            let payload = found
+                .map_or_else(|| self.unplaced(&requests[counter[0].1]), |(_, word)| word.payload());
             let now = self.latest.get();
             let mut demand = 0_u64;
             for &(_, at) in counter {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use super::save::{self, RestoreError};
 use super::{Latest, Limiter};
 use crate::clock::{Clock, SystemClock, random_secret};
+use crate::global::Globals;
 use crate::identity::Identity;
 use crate::stats::Counts;
 use crate::table::Table;
@@ -23,6 +24,7 @@ pub struct Builder<C: Clock = SystemClock> {
     slots: usize,
     secret: Option<[u8; 16]>,
     guests: bool,
+    global: Option<[u8; 16]>,
     clock: C,
 }
 
@@ -39,7 +41,8 @@ impl Limiter {
     /// Returns a builder, which sets the size, the secret and the clock.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { slots: DEFAULT_SLOTS, secret: None, guests: false, clock: SystemClock::new() }
+        let (slots, clock) = (DEFAULT_SLOTS, SystemClock::new());
+        Builder { slots, secret: None, guests: false, global: None, clock }
     }
 }
 
@@ -76,7 +79,16 @@ impl<C: Clock> Builder<C> {
     /// Sets the clock.
     #[must_use]
     pub fn clock<D: Clock>(self, clock: D) -> Builder<D> {
-        Builder { slots: self.slots, secret: self.secret, guests: self.guests, clock }
+        let Builder { slots, secret, guests, global, .. } = self;
+        Builder { slots, secret, guests, global, clock }
+    }
+
+    /// Shares the counters of global limits ([`Limit::global`](crate::Limit::global)) with other limiters that have
+    /// the same secret: see [`Limiter::global_changes`]. A quarter of the memory is for what other locations count,
+    /// about 250 bytes for each key at three locations; the table has the rest.
+    #[must_use]
+    pub fn global(self, secret: [u8; 16]) -> Builder<C> {
+        Builder { global: Some(secret), ..self }
     }
 
     /// Creates the limiter, with all counters at zero.
@@ -88,14 +100,33 @@ impl<C: Clock> Builder<C> {
             Some(secret) => secret,
             None => random_secret().map_err(BuildError::Random)?,
         };
+        let (slots, budget) = self.split();
+        let table = Table::new(slots, self.guests);
         Ok(Limiter {
+            globals: self.globals(&table, budget)?,
             clock: self.clock,
             ahead_ms: 0,
             identity: Identity::new(secret, self.guests),
-            table: Table::new(self.slots, self.guests),
+            table,
             counts: Counts::new(),
             latest: Latest(AtomicU64::new(0)),
         })
+    }
+
+    /// Returns the slots of the table, and the bytes for what is shared with other locations.
+    fn split(&self) -> (usize, usize) {
+        match self.global {
+            Some(_) => (self.slots - self.slots / 4, self.slots / 4 * SLOT_BYTES),
+            None => (self.slots, 0),
+        }
+    }
+
+    /// Creates what is shared with other locations.
+    fn globals(&self, table: &Table, budget: usize) -> Result<Option<Box<Globals>>, BuildError> {
+        let Some(secret) = self.global else { return Ok(None) };
+        let random = random_secret().map_err(BuildError::Random)?;
+        let replica = random.iter().fold(0, |sum: u64, byte| sum.rotate_left(8) ^ u64::from(*byte));
+        Ok(Some(Box::new(Globals::new(secret, replica.max(1), table.sets(), budget))))
     }
 
     /// Creates the limiter with the counters that [`Limiter::save`] wrote: all pieces, in their order.
@@ -105,12 +136,24 @@ impl<C: Clock> Builder<C> {
     /// time of the save.
     ///
     /// # Errors
-    /// [`RestoreError`] if the pieces are incomplete, damaged, or of an unknown version. No limiter is
-    /// created then.
+    /// [`RestoreError`] if the pieces are incomplete, damaged, or of an unknown version, or if the system returns no
+    /// random bytes that global limits need. No limiter is created then.
     pub fn restore<P: AsRef<[u8]>>(
         self,
         pieces: impl IntoIterator<Item = P>,
     ) -> Result<Limiter<C>, RestoreError> {
-        save::restore(self.slots, self.guests, self.clock, pieces)
+        let (slots, budget) = self.split();
+        let restored = save::restore(slots, self.guests, self.global.is_some(), pieces)?;
+        let globals = self.globals(&restored.table, budget).map_err(|_| RestoreError::Random)?;
+        let ahead_ms = restored.saved_ms.saturating_sub(self.clock.now_ms());
+        Ok(Limiter {
+            clock: self.clock,
+            ahead_ms,
+            identity: restored.identity,
+            table: restored.table,
+            counts: Counts::new(),
+            latest: Latest(AtomicU64::new(restored.saved_ms)),
+            globals,
+        })
     }
 }

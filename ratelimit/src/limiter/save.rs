@@ -17,7 +17,7 @@
 //!
 //! The hash has the counter's fingerprint in its low 46 bits, and high bits that lead to its set. The class
 //! of a window is the period in milliseconds, shifted left by eight, plus twice the float of the count (7
-//! bits), plus one if the window is fixed. The class of GCRA has the highest bit set and, in the low bits,
+//! bits), plus one if the window is fixed, plus 2^62 if the limit is global. The class of GCRA has the highest bit set and, in the low bits,
 //! the float of the time in which a full bucket drains. The payload is that of
 //! `algorithm`.
 //!
@@ -26,11 +26,11 @@
 //! leads to expire with their windows. There are as many copies of a counter as the table has grown, so
 //! the table is no fuller than before.
 
-use super::{LAST_MS, Latest, Limiter};
+use super::{LAST_MS, Limiter};
 use crate::algorithm::PAYLOAD_BITS;
+use crate::class::Classes;
 use crate::clock::Clock;
 use crate::identity::{FINGERPRINT_BITS, Identity};
-use crate::stats::Counts;
 use crate::table::Table;
 
 const MAGIC: &[u8; 4] = b"WPRL";
@@ -62,6 +62,9 @@ pub enum RestoreError {
     /// Guests have a share of the table in only one of the save and the new limiter.
     #[error("the saved counters are from a table with another division between guests and others")]
     Guests,
+    /// The operating system returned no random bytes.
+    #[error("the system returned no random bytes for the limiter")]
+    Random,
     /// The save is of a table that is larger than the address space of this machine.
     #[error("the saved counters are from a table that is too large for this machine")]
     TooLarge,
@@ -121,7 +124,8 @@ struct Counter {
 }
 
 impl<C: Clock> Limiter<C> {
-    /// Returns the counters that still count, as bytes for [`Builder::restore`](crate::Builder::restore).
+    /// Returns the counters that still count, as bytes for [`Builder::restore`](crate::Builder::restore). Those of
+    /// global limits are in [`global_state`](Limiter::global_state), if they are shared.
     ///
     /// The pieces have at most 64 KiB each and are created one by one, as the table is read. No thread
     /// waits; a request that arrives meanwhile may be included or not. The bytes contain the secret:
@@ -140,7 +144,8 @@ impl<C: Clock> Limiter<C> {
             .filter_map(|(set, live)| {
                 let hash = Table::hashes(self.table.sets(), set, live.fingerprint).next()?;
                 let class = self.table.classes().saved(live.class)?;
-                Some(Counter { hash, class, payload: live.payload })
+                let is_shared = self.globals.is_some() && Classes::is_global(class);
+                (!is_shared).then_some(Counter { hash, class, payload: live.payload })
             })
             .peekable();
         let mut number = Some(0);
@@ -222,13 +227,21 @@ fn decode(piece: &[u8]) -> Result<(u32, Header, Vec<Counter>), RestoreError> {
     Ok((number, header, counters))
 }
 
-/// Creates a limiter from the pieces of a save.
-pub(super) fn restore<C: Clock, P: AsRef<[u8]>>(
+/// What a save holds.
+pub(super) struct Restored {
+    pub(super) identity: Identity,
+    pub(super) table: Table,
+    pub(super) saved_ms: u64,
+}
+
+/// Reads the pieces of a save. A limiter that shares global limits leaves their counters out, because it would take them
+/// for its own and those of others at once.
+pub(super) fn restore<P: AsRef<[u8]>>(
     slots: usize,
     guests: bool,
-    clock: C,
+    shares: bool,
     pieces: impl IntoIterator<Item = P>,
-) -> Result<Limiter<C>, RestoreError> {
+) -> Result<Restored, RestoreError> {
     let mut pieces = pieces.into_iter();
     let first = pieces.next().ok_or(Damage::Empty)?;
     let (mut number, header, mut counters) = decode(first.as_ref())?;
@@ -248,7 +261,7 @@ pub(super) fn restore<C: Clock, P: AsRef<[u8]>>(
         if number & !LAST_PIECE != expected {
             return Err(Damage::Missing.into());
         }
-        for counter in &counters {
+        for counter in counters.iter().filter(|it| !(shares && Classes::is_global(it.class))) {
             place(&table, &identity, &header, counter)?;
         }
         if number & LAST_PIECE != 0 {
@@ -265,9 +278,7 @@ pub(super) fn restore<C: Clock, P: AsRef<[u8]>>(
     if pieces.next().is_some() {
         return Err(Damage::Trailing.into());
     }
-    let ahead_ms = header.saved_ms.saturating_sub(clock.now_ms());
-    let latest = Latest(header.saved_ms.into());
-    Ok(Limiter { clock, ahead_ms, identity, table, counts: Counts::new(), latest })
+    Ok(Restored { identity, table, saved_ms: header.saved_ms })
 }
 
 /// Puts a counter into every set in which a request may look for its key.

@@ -2,7 +2,7 @@
 -- status of the response, or to 0 without one, and txn.waypost_retry_after.
 
 local function ask(txn, url)
-    -- Nothing else of the client's request: its headers could say another thing to the server.
+    -- Send no other headers of the client: some have a meaning to Waypost, such as Waypost-Namespace.
     local headers = { ["x-forwarded-for"] = { txn.f:src() } }
     -- For key_header=x-api-key in place of trusted_proxies=1.
     local key = txn.f:req_fhdr("x-api-key")

@@ -16,7 +16,7 @@ pub enum ApiName {
     Ratelimit,
     /// Rate limits for Envoy, and gRPC's health check.
     Rls,
-    /// Namespaces, the cluster, tokens, the examination of the store.
+    /// Namespaces, the cluster, tokens, overrides of rate limits, the examination of the store.
     Admin,
     /// Health and metrics.
     Ops,
@@ -54,7 +54,9 @@ impl ApiName {
             Api::Rest => Some(ApiName::Kv),
             Api::Ratelimit => Some(ApiName::Ratelimit),
             Api::Rls => Some(ApiName::Rls),
-            Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens => Some(ApiName::Admin),
+            Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens | Api::Limits => {
+                Some(ApiName::Admin)
+            }
             Api::Ops => Some(ApiName::Ops),
             Api::None => None,
         }
@@ -146,6 +148,7 @@ mod tests {
             (Api::Cluster, true),
             (Api::Doctor, true),
             (Api::Tokens, true),
+            (Api::Limits, true),
             (Api::Ops, true),
             (Api::None, true),
             (Api::Binding, false),

@@ -31,6 +31,8 @@ pub struct Client {
     apis: Apis,
     /// Where it comes from.
     origin: Origin,
+    /// The URL of its listener, if that is known.
+    listener: Option<Arc<str>>,
     /// The token that it sent last, if it was accepted.
     accepted: Mutex<Option<Accepted>>,
 }
@@ -68,7 +70,19 @@ impl Client {
             Origin::Local(ip) => Origin::Local(ip.to_canonical()),
             Origin::Remote(ip) => Origin::Remote(ip.to_canonical()),
         };
-        Client { apis, origin, accepted: Mutex::default() }
+        Client { apis, origin, listener: None, accepted: Mutex::default() }
+    }
+
+    /// The same client, with the URL of its listener.
+    #[must_use]
+    pub fn of_listener(self, url: Arc<str>) -> Client {
+        Client { listener: Some(url), ..self }
+    }
+
+    /// The URL of its listener, if that is known.
+    #[must_use]
+    pub fn listener(&self) -> Option<&str> {
+        self.listener.as_deref()
     }
 
     /// The APIs that its listener serves.

@@ -1,6 +1,6 @@
 //! Why a request is refused before it comes to an API.
 
-use super::{scopes::Need, token::TokenTextError};
+use super::{scopes::Need, shown::shell_word, token::TokenTextError};
 
 /// Why it is not known who sent a request. No text repeats a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +63,8 @@ impl Unauthenticated {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this token does not permit the request: it lacks the scope {scope}. Use a token that has it; `waypost token create \
-     --scope '{scope}'` makes one"
+     --scope {}` makes one",
+    shell_word(scope)
 )]
 pub struct Forbidden {
     /// The scope that is missing.

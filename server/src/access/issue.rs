@@ -12,8 +12,17 @@ use super::{
     token::TokenText,
 };
 
-/// The most tokens, revoked and expired ones included: their rows are kept for ever, and every location holds all in memory.
+/// The most tokens, revoked and expired ones included: every location holds all in memory.
+///
+/// Their rows are kept for ever. They are joined rows: one that a location deleted would come back from another, and with it a
+/// token that was revoked. So once there are as many, a new token takes the row, and the id, of one that expired
+/// [`REUSED_AFTER`] ago. The later write wins at all locations, and a location that does not have it yet refuses both. The row
+/// of a revoked token is not used again, because a revocation is final. One of two locations that take the same row at the
+/// same time would lose its token: each takes a random one.
 pub const MAX_TOKENS: usize = 10_000;
+
+/// How long ago a token must have expired before a new one takes its row: far longer than clocks differ.
+pub const REUSED_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A description of a token that is to be created.
 #[derive(Clone, Debug)]
@@ -31,7 +40,9 @@ pub struct NewToken {
 #[non_exhaustive]
 pub enum IssueError {
     /// It would permit nothing.
-    #[error("the token has no scope: write some of admin, ops, kv:read=…, kv:write=…, ratelimit=…")]
+    #[error(
+        "the token has no scope: write some of admin, ops, kv:read=…, kv:write=…, ratelimit=…, ratelimit:override=…"
+    )]
     NoScope,
     /// It would be the first one, and could not create others.
     #[error(
@@ -46,8 +57,8 @@ pub enum IssueError {
     Control,
     /// There are as many tokens as there may be.
     #[error(
-        "there are {MAX_TOKENS} tokens, which is the most; revoked and expired ones count and can't be removed: use a token \
-         that is still accepted (`waypost token list`), or --admin-token-file"
+        "there are {MAX_TOKENS} tokens, which is the most; revoked ones count, and those that expired in the last 30 days: use \
+         a token that is still accepted (`waypost token list`), or --admin-token-file, and give tokens an end with --expires"
     )]
     TooMany,
     /// The system gave no randomness.
@@ -56,6 +67,22 @@ pub enum IssueError {
     /// There is no such token.
     #[error("there is no token {0}: `waypost token list` shows the ids")]
     NoToken(String),
+    /// Without it, nobody is an administrator.
+    #[error(
+        "{0} is the last token with the scope admin: without it, tokens and namespaces can be managed only over a unix socket, \
+         with --admin-token-file, or with --data while the server is stopped. Create another one first, or repeat the command \
+         with --force"
+    )]
+    LastAdmin(AccessTokenId),
+}
+
+/// How a token is revoked.
+#[derive(Clone, Copy, Debug)]
+pub struct Revocation {
+    /// Whether the last one for administration may be revoked.
+    pub is_forced: bool,
+    /// The Unix time, in seconds.
+    pub now: u64,
 }
 
 /// Makes a token, and the operation that stores it. Only stored tokens count for the first one: the setting
@@ -81,10 +108,10 @@ pub fn create(
         return Err(IssueError::FirstIsNotAdmin);
     }
     let now = environment.now_ms() / 1000;
+    let mut text = TokenText::generate(environment)?;
     if tokens.len() >= MAX_TOKENS {
-        return Err(IssueError::TooMany);
+        text = text.with_id(reusable(tokens, now, environment)?);
     }
-    let text = TokenText::generate(environment)?;
     let token = AccessToken {
         id: text.id(),
         hash: text.hash(),
@@ -98,16 +125,41 @@ pub fn create(
     Ok((text, Operation::WriteFields { key: key(token.id), fields }))
 }
 
+/// A random one of the tokens that expired long ago.
+fn reusable(
+    tokens: &AccessTokens,
+    now: u64,
+    environment: &dyn Environment,
+) -> Result<AccessTokenId, IssueError> {
+    let is_old = |at: u64| at.saturating_add(REUSED_AFTER.as_secs()) <= now;
+    let is_reusable =
+        |token: &AccessToken| !token.is_revoked && token.expires_at.is_some_and(is_old);
+    let old: Vec<_> =
+        tokens.iter().filter(|token| is_reusable(token)).map(|token| token.id).collect();
+    let random = environment.random_id()?;
+    let random = random.iter().take(7).fold(0, |number, byte| number << 8 | usize::from(*byte));
+    random.checked_rem(old.len()).and_then(|at| old.get(at).copied()).ok_or(IssueError::TooMany)
+}
+
 /// Finds the token with this id, and makes the operation that revokes it.
 ///
 /// # Errors
-/// [`IssueError::NoToken`].
+/// [`IssueError::NoToken`]; [`IssueError::LastAdmin`] unless it is forced.
 pub fn revoke<'a>(
     id: &str,
     tokens: &'a AccessTokens,
+    how: Revocation,
 ) -> Result<(&'a AccessToken, Operation), IssueError> {
     let found = tokens.iter().find(|token| token.id.to_string() == id);
     let token = found.ok_or_else(|| IssueError::NoToken(id.escape_debug().take(64).collect()))?;
+    let is_admin = |token: &AccessToken| {
+        is_live(token, how.now)
+            && Scopes::of_stored(&token.scopes).as_slice().contains(&Scope::Admin)
+    };
+    let has_other = || tokens.iter().any(|other| other.id != token.id && is_admin(other));
+    if !how.is_forced && is_admin(token) && !has_other() {
+        return Err(IssueError::LastAdmin(token.id));
+    }
     let fields = vec![AccessToken::revocation()];
     Ok((token, Operation::WriteFields { key: key(token.id), fields }))
 }
@@ -148,11 +200,76 @@ mod tests {
         assert!(store.tokens().get(admin.id()).is_some_and(|one| admin.has_hash(&one.hash)));
         assert!(make(&reads).is_ok());
         let tokens = store.tokens();
-        let (revoked, operation) = revoke(&admin.id().to_string(), &tokens).expect("a token");
+        let (id, now) = (admin.id().to_string(), environment.now_ms() / 1000);
+        let last = revoke(&id, &tokens, Revocation { is_forced: false, now });
+        assert!(matches!(last, Err(IssueError::LastAdmin(_))));
+        let forced = Revocation { is_forced: true, now };
+        let (revoked, operation) = revoke(&id, &tokens, forced).expect("a token");
         assert_eq!(revoked.id, admin.id());
         store.submit(operation).expect("there is room").wait().expect("it is written");
         assert!(store.tokens().get(admin.id()).is_some_and(|one| one.is_revoked));
-        assert!(matches!(revoke("0000", &store.tokens()), Err(IssueError::NoToken(_))));
+        assert!(matches!(revoke("0000", &store.tokens(), forced), Err(IssueError::NoToken(_))));
         store.close().expect("it closes");
+    }
+
+    #[test]
+    fn another_live_administrator_is_enough_and_an_expired_or_revoked_one_is_not() {
+        let token = |id: u8, scopes: &str, expires_at: Option<u64>, is_revoked: bool| AccessToken {
+            id: AccessTokenId([id; 8]),
+            hash: [0; 32],
+            scopes: scopes.into(),
+            description: String::new(),
+            expires_at,
+            is_revoked,
+            created_ms: 0,
+        };
+        for (other, is_enough) in [
+            (token(2, "admin", None, false), true),
+            (token(2, "ops\nadmin", Some(101), false), true),
+            (token(2, "admin", Some(100), false), false),
+            (token(2, "admin", None, true), false),
+            (token(2, "kv:write=*", None, false), false),
+        ] {
+            let tokens = AccessTokens::from_iter([token(1, "admin", None, false), other]);
+            let how = Revocation { is_forced: false, now: 100 };
+            assert_eq!(revoke("0101010101010101", &tokens, how).is_ok(), is_enough);
+            if !is_enough {
+                assert!(revoke("0202020202020202", &tokens, how).is_ok(), "it is not the last one");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_registry_takes_the_place_of_a_token_that_expired_long_ago_and_of_no_other() {
+        let environment = SystemEnvironment::new();
+        let now = environment.now_ms() / 1000;
+        let month = REUSED_AFTER.as_secs();
+        let token = |n: u32, expires_at: Option<u64>, is_revoked: bool| {
+            let mut id = [0; 8];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            AccessToken {
+                id: AccessTokenId(id),
+                hash: [0; 32],
+                scopes: "admin".into(),
+                description: String::new(),
+                expires_at,
+                is_revoked,
+                created_ms: 0,
+            }
+        };
+        let full = u32::try_from(MAX_TOKENS).expect("few");
+        let mut all = vec![token(0, None, false), token(1, Some(now - month), true)];
+        all.extend((2..full).map(|n| token(n, Some(now - month / 2), false)));
+        let tokens = AccessTokens::from_iter(all.clone());
+        assert!(matches!(create(&new(&["ops"]), &tokens, &environment), Err(IssueError::TooMany)));
+        all[7].expires_at = Some(now - month - 60);
+        let id = all[7].id;
+        let tokens = AccessTokens::from_iter(all);
+        let (text, operation) = create(&new(&["ops"]), &tokens, &environment).expect("a place");
+        assert_eq!(text.id(), id);
+        let Operation::WriteFields { key: written, .. } = operation else { panic!("no fields") };
+        assert_eq!(written, key(id));
+        let read: TokenText = text.reveal().parse().expect("a token");
+        assert!(read == text && read.has_hash(&text.hash()));
     }
 }

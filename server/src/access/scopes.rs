@@ -5,12 +5,19 @@
 //! | `admin` | everything |
 //! | `ops` | metrics |
 //! | `kv:read=sessions,pages` | reading values and lists of these namespaces, by title or id; `*` stands for all |
+//! | `kv:read=sessions/user:` | the same for the keys of this namespace that begin with `user:` |
 //! | `kv:write=sessions` | the same, and putting and deleting |
 //! | `ratelimit=1001,rls:edge` | counting in these namespaces of limits; that of an Envoy domain is `rls:DOMAIN`; `*` stands for all |
+//! | `ratelimit:override=1001` | setting, listing and deleting overrides of the limits that count in these namespaces |
 
 use std::{fmt, str::FromStr};
 
-use kv_core::NamespaceId;
+use kv_core::visible::is_invisible;
+
+use super::{
+    areas::{Areas, Names, Space},
+    shown::shown,
+};
 
 /// What a token permits: some scopes, each of which permits what it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,21 +30,14 @@ pub enum Scope {
     Admin,
     /// Metrics.
     Ops,
-    /// Reading from these namespaces.
-    KvRead(Names),
-    /// Reading from and writing to these namespaces.
-    KvWrite(Names),
+    /// Reading from these namespaces, or from parts of them.
+    KvRead(Areas),
+    /// Reading from and writing to these.
+    KvWrite(Areas),
     /// Counting in these namespaces of limits.
     Ratelimit(Names),
-}
-
-/// Namespaces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Names {
-    /// All of them, those that are created later included.
-    All,
-    /// These, by title or id.
-    These(Vec<String>),
+    /// Overriding the limits that count in these namespaces.
+    Override(Names),
 }
 
 /// What a request needs.
@@ -53,15 +53,8 @@ pub enum Need<'a> {
     KvWrite(Space<'a>),
     /// Counting in a namespace of limits.
     Ratelimit(&'a [u8]),
-}
-
-/// A namespace of the key-value store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space<'a> {
-    /// Its title, or the name that a request has for one that does not exist.
-    pub title: &'a str,
-    /// Its id, if it exists.
-    pub id: Option<NamespaceId>,
+    /// Overriding limits that count in a namespace.
+    Override(&'a [u8]),
 }
 
 /// A text is not a scope.
@@ -70,8 +63,8 @@ pub struct Space<'a> {
 pub enum ScopeError {
     /// It has none of the names.
     #[error(
-        "{0:?} is not a scope: write admin, ops, kv:read=NAMESPACE, kv:write=NAMESPACE or ratelimit=NAMESPACE, with \
-         several namespaces separated by commas, or * for all"
+        "{0:?} is not a scope: write admin, ops, kv:read=NAMESPACE, kv:write=NAMESPACE, ratelimit=NAMESPACE or \
+         ratelimit:override=NAMESPACE, with several namespaces separated by commas, or * for all"
     )]
     Unknown(String),
     /// It names no namespace, or an empty one.
@@ -80,38 +73,63 @@ pub enum ScopeError {
     /// It names namespaces, and this scope has none.
     #[error("{0:?}: this scope has no namespaces; write {1}")]
     HasName(String, &'static str),
-    /// It has a control character.
-    #[error("{0:?} has a control character: write a scope without")]
+    /// It has a character that nobody sees.
+    #[error("{0:?} has a control character, or one that is invisible: write a scope without")]
     Control(String),
+    /// It has a space where no name has one.
+    #[error("{0:?} has a space at the beginning or end of a name: remove it")]
+    Space(String),
+    /// It has a `*` beside something else.
+    #[error(
+        "{0:?} has a * beside other characters: a * stands for all namespaces, alone, as in kv:read=*; there are no \
+         patterns. Name a namespace whose title has a * by its id, and write a prefix of keys without *"
+    )]
+    Star(String),
+    /// It ends with the slash of a prefix.
+    #[error(
+        "{0:?} has an empty prefix after the /: write NAMESPACE for all keys of a namespace, NAMESPACE/PREFIX for those \
+         that begin with the prefix; a namespace whose title has a / is named by its id"
+    )]
+    NoPrefix(String),
 }
 
 impl FromStr for Scope {
     type Err = ScopeError;
 
     fn from_str(text: &str) -> Result<Scope, ScopeError> {
-        if text.chars().any(char::is_control) {
-            return Err(ScopeError::Control(text.to_owned()));
+        let owned = || text.to_owned();
+        if text.chars().any(|letter| letter.is_control() || is_invisible(letter)) {
+            return Err(ScopeError::Control(owned()));
         }
         let (kind, names) = match text.split_once('=') {
             None => (text, None),
             Some((kind, names)) => (kind, Some(names)),
         };
-        let names = || match names {
-            Some("*") => Ok(Names::All),
-            Some(names) if names.split(',').all(|name| !name.is_empty()) => {
-                Ok(Names::These(names.split(',').map(str::to_owned).collect()))
+        let names = || {
+            let names = names.unwrap_or_default();
+            match names {
+                "*" => Ok(Names::All),
+                _ if names.split(',').any(|name| name.trim().is_empty()) => {
+                    Err(ScopeError::NoName(owned()))
+                }
+                _ if names.split(',').any(|name| name.trim() != name) => {
+                    Err(ScopeError::Space(owned()))
+                }
+                _ if names.contains('*') => Err(ScopeError::Star(owned())),
+                _ => Ok(Names::These(names.split(',').map(str::to_owned).collect())),
             }
-            _ => Err(ScopeError::NoName(text.to_owned())),
         };
+        let areas = || Areas::of(names()?).ok_or_else(|| ScopeError::NoPrefix(owned()));
         match kind {
             "admin" if text == kind => Ok(Scope::Admin),
             "ops" if text == kind => Ok(Scope::Ops),
-            "admin" => Err(ScopeError::HasName(text.to_owned(), "admin")),
-            "ops" => Err(ScopeError::HasName(text.to_owned(), "ops")),
-            "kv:read" => names().map(Scope::KvRead),
-            "kv:write" => names().map(Scope::KvWrite),
+            "admin" => Err(ScopeError::HasName(owned(), "admin")),
+            "ops" => Err(ScopeError::HasName(owned(), "ops")),
+            "kv:read" => areas().map(Scope::KvRead),
+            "kv:write" => areas().map(Scope::KvWrite),
             "ratelimit" => names().map(Scope::Ratelimit),
-            _ => Err(ScopeError::Unknown(text.to_owned())),
+            "ratelimit:override" => names().map(Scope::Override),
+            _ => Err(ScopeError::Unknown(owned())),
         }
     }
 }
@@ -121,30 +139,10 @@ impl fmt::Display for Scope {
         match self {
             Scope::Admin => f.write_str("admin"),
             Scope::Ops => f.write_str("ops"),
-            Scope::KvRead(names) => write!(f, "kv:read={names}"),
-            Scope::KvWrite(names) => write!(f, "kv:write={names}"),
+            Scope::KvRead(areas) => write!(f, "kv:read={areas}"),
+            Scope::KvWrite(areas) => write!(f, "kv:write={areas}"),
             Scope::Ratelimit(names) => write!(f, "ratelimit={names}"),
-        }
-    }
-}
-
-impl fmt::Display for Names {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Names::All => f.write_str("*"),
-            Names::These(names) => f.write_str(&names.join(",")),
-        }
-    }
-}
-
-impl Names {
-    /// Whether a namespace is among them, by its title or its id.
-    fn has(&self, space: Space<'_>) -> bool {
-        let is_id = |name: &str| space.id.is_some_and(|id| name.parse() == Ok(id));
-        let is_it = |name: &String| name == space.title || is_id(name);
-        match self {
-            Names::All => true,
-            Names::These(these) => these.iter().any(is_it),
+            Scope::Override(names) => write!(f, "ratelimit:override={names}"),
         }
     }
 }
@@ -154,10 +152,12 @@ impl Scope {
     fn permits(&self, need: Need<'_>) -> bool {
         match (self, need) {
             (Scope::Admin, _) | (Scope::Ops, Need::Ops) => true,
-            (Scope::KvRead(names) | Scope::KvWrite(names), Need::KvRead(namespace))
-            | (Scope::KvWrite(names), Need::KvWrite(namespace)) => names.has(namespace),
-            (Scope::Ratelimit(Names::All), Need::Ratelimit(_)) => true,
-            (Scope::Ratelimit(Names::These(names)), Need::Ratelimit(namespace)) => {
+            (Scope::KvRead(areas) | Scope::KvWrite(areas), Need::KvRead(space))
+            | (Scope::KvWrite(areas), Need::KvWrite(space)) => areas.have(space),
+            (Scope::Ratelimit(Names::All), Need::Ratelimit(_))
+            | (Scope::Override(Names::All), Need::Override(_)) => true,
+            (Scope::Ratelimit(Names::These(names)), Need::Ratelimit(namespace))
+            | (Scope::Override(Names::These(names)), Need::Override(namespace)) => {
                 names.iter().any(|name| name.as_bytes() == namespace)
             }
             _ => false,
@@ -198,36 +198,49 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-/// The scope that permits it, as an error names it.
+/// The scope that permits it, as an error names it: with the name that the request has for the namespace, and not with its
+/// title, which a client that may not use it must not learn.
 impl fmt::Display for Need<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Need::Admin => f.write_str("admin"),
-            Need::Ops => f.write_str("ops"),
-            Need::KvRead(space) => write!(f, "kv:read={}", shown(space.title)),
-            Need::KvWrite(space) => write!(f, "kv:write={}", shown(space.title)),
+        let (kind, space) = match self {
+            Need::Admin => return f.write_str("admin"),
+            Need::Ops => return f.write_str("ops"),
             Need::Ratelimit(name) => {
-                write!(f, "ratelimit={}", shown(&String::from_utf8_lossy(name)))
+                return write!(f, "ratelimit={}", shown(&String::from_utf8_lossy(name)));
             }
-        }
+            Need::Override(name) => {
+                let name = String::from_utf8_lossy(name);
+                return write!(f, "ratelimit:override={}", shown(&name));
+            }
+            Need::KvRead(space) => ("kv:read", space),
+            Need::KvWrite(space) => ("kv:write", space),
+        };
+        write!(f, "{kind}={}", shown(space.named))
     }
-}
-
-/// The beginning of a name, without control characters.
-fn shown(name: &str) -> String {
-    const MAX_CHARS: usize = 64;
-    let shown: String = name.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
-    if name.chars().count() > MAX_CHARS { format!("{shown}…") } else { shown }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const A: Space<'_> = Space { title: "a", id: Some(NamespaceId([0xaa; 16])) };
-    const B: Space<'_> = Space { title: "b", id: Some(NamespaceId([0xbb; 16])) };
+    use kv_core::NamespaceId;
 
-    const NEEDS: [Need<'_>; 8] = [
+    use crate::access::Keys;
+
+    const A: Space<'_> = Space {
+        named: "a",
+        title: Some("a"),
+        id: Some(NamespaceId([0xaa; 16])),
+        keys: Keys::With(""),
+    };
+    const B: Space<'_> = Space {
+        named: "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+        title: Some("b"),
+        id: Some(NamespaceId([0xbb; 16])),
+        keys: Keys::With(""),
+    };
+
+    const NEEDS: [Need<'_>; 9] = [
         Need::Admin,
         Need::Ops,
         Need::KvRead(A),
@@ -236,27 +249,35 @@ mod tests {
         Need::KvWrite(B),
         Need::Ratelimit(b"a"),
         Need::Ratelimit(b"rls:edge"),
+        Need::Override(b"a"),
     ];
 
     #[test]
     fn a_scope_permits_what_it_names_and_nothing_else() {
         for (text, permitted) in [
-            ("admin", [true; 8]),
-            ("ops", [false, true, false, false, false, false, false, false]),
-            ("kv:read=*", [false, false, true, true, false, false, false, false]),
-            ("kv:read=a", [false, false, true, false, false, false, false, false]),
+            ("admin", [true; 9]),
+            ("ops", [false, true, false, false, false, false, false, false, false]),
+            ("kv:read=*", [false, false, true, true, false, false, false, false, false]),
+            ("kv:read=a", [false, false, true, false, false, false, false, false, false]),
             (
                 "kv:read=x,bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
-                [false, false, false, true, false, false, false, false],
+                [false, false, false, true, false, false, false, false, false],
             ),
-            ("kv:write=*", [false, false, true, true, true, true, false, false]),
+            ("kv:write=*", [false, false, true, true, true, true, false, false, false]),
             (
                 "kv:write=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-                [false, false, true, false, true, false, false, false],
+                [false, false, true, false, true, false, false, false, false],
             ),
-            ("ratelimit=*", [false, false, false, false, false, false, true, true]),
-            ("ratelimit=a", [false, false, false, false, false, false, true, false]),
-            ("ratelimit=b,rls:edge", [false, false, false, false, false, false, false, true]),
+            ("ratelimit=*", [false, false, false, false, false, false, true, true, false]),
+            ("ratelimit=a", [false, false, false, false, false, false, true, false, false]),
+            (
+                "ratelimit:override=a",
+                [false, false, false, false, false, false, false, false, true],
+            ),
+            (
+                "ratelimit=b,rls:edge",
+                [false, false, false, false, false, false, false, true, false],
+            ),
         ] {
             let scope: Scope = text.parse().expect(text);
             assert_eq!(scope.to_string(), text);
@@ -264,7 +285,7 @@ mod tests {
             assert_eq!(NEEDS.map(|need| scopes.permit(need)), permitted, "{text}");
             assert_eq!(Scopes::of_stored(&scopes.to_stored()), scopes);
         }
-        assert_eq!(NEEDS.map(|need| Scopes::default().permit(need)), [false; 8]);
+        assert_eq!(NEEDS.map(|need| Scopes::default().permit(need)), [false; 9]);
     }
 
     #[test]
@@ -280,6 +301,23 @@ mod tests {
             ("kv:write=a,,b", "empty namespace"),
             ("ratelimit=a,", "empty namespace"),
             ("kv:read=a\nadmin", "control character"),
+            ("kv:read=a\u{200b}", "invisible"),
+            ("kv:read=a, b", "has a space"),
+            ("kv:read= a", "has a space"),
+            ("kv:read=a ", "has a space"),
+            ("ratelimit=a ,b", "has a space"),
+            ("kv:read=*,a", "has a *"),
+            ("kv:read=a,*", "has a *"),
+            ("kv:read=sess*", "has a *"),
+            ("kv:read=*/user:", "has a *"),
+            ("kv:write=a/user:*", "has a *"),
+            ("ratelimit=*,*", "has a *"),
+            ("kv:read=* ", "has a space"),
+            ("kv:read= ", "empty namespace"),
+            ("kv:read=a/", "empty prefix"),
+            ("kv:read=/a", "empty prefix"),
+            ("kv :read=a", "not a scope"),
+            (" admin", "not a scope"),
         ] {
             let error = text.parse::<Scope>().expect_err(text).to_string();
             assert!(error.contains(says), "{text:?}: {error}");
@@ -291,5 +329,11 @@ mod tests {
         let scopes = Scopes::of_stored("queue=*\nkv:read=a\n\nadmin=some");
         assert_eq!(scopes.as_slice().len(), 1);
         assert!(scopes.permit(NEEDS[2]) && !scopes.permit(NEEDS[0]));
+    }
+
+    #[test]
+    fn a_refusal_names_a_namespace_as_the_request_does_and_not_by_its_title() {
+        assert_eq!(Need::KvRead(B).to_string(), "kv:read=bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
+        assert_eq!(Need::KvWrite(A).to_string(), "kv:write=a");
     }
 }

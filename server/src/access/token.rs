@@ -61,6 +61,12 @@ impl TokenText {
         Ok(TokenText { id: AccessTokenId(id), secret })
     }
 
+    /// The same secret with another id.
+    #[must_use]
+    pub(super) fn with_id(self, id: AccessTokenId) -> TokenText {
+        TokenText { id, ..self }
+    }
+
     /// The id, which is no secret.
     #[must_use]
     pub fn id(&self) -> AccessTokenId {

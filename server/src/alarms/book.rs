@@ -8,8 +8,8 @@ use std::{
 use kv_core::MemberId;
 
 use super::{
-    alarm::Alarm, configuration::ConfigurationFault, kind::AlarmKind, times::duration,
-    titles::TitleCache,
+    alarm::Alarm, configuration::ConfigurationFault, directory::DataDirectory, kind::AlarmKind,
+    times::duration, titles::TitleCache,
 };
 
 /// An alarm that lasts this long is logged again, in seconds.
@@ -28,6 +28,8 @@ pub struct AlarmBook {
     titles: TitleCache,
     /// Why the changed configuration was not taken.
     configuration: ConfigurationFault,
+    /// What became of the data directory.
+    directory: DataDirectory,
 }
 
 /// An alarm that lasts.
@@ -51,6 +53,12 @@ pub struct Raised {
 }
 
 impl AlarmBook {
+    /// A book without alarms, for a store in this directory.
+    #[must_use]
+    pub fn of(directory: DataDirectory) -> AlarmBook {
+        AlarmBook { directory, ..AlarmBook::default() }
+    }
+
     /// Takes in the alarms of a moment, in Unix seconds, and logs those that have risen and those that have ended.
     /// `called` names locations. Returns them with the times since which they last.
     pub fn observe(
@@ -97,6 +105,12 @@ impl AlarmBook {
     #[must_use]
     pub fn configuration(&self) -> &ConfigurationFault {
         &self.configuration
+    }
+
+    /// What became of the data directory, for snapshots and to look again.
+    #[must_use]
+    pub fn directory(&self) -> &DataDirectory {
+        &self.directory
     }
 
     /// Locks the alarms.

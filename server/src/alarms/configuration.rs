@@ -1,36 +1,58 @@
-//! The alarm about a changed configuration that is faulty.
+//! The alarm about changed files that are faulty: those of the configuration, of a certificate, of a token.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use super::{alarm::Alarm, kind::AlarmKind};
 
-/// Why the changed configuration was not taken; none as long as there is no such fault.
+/// A part of the configuration that is loaded by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The files of `--config` and `--rls-config`.
+    Settings,
+    /// The file of `--admin-token-file`.
+    AdminToken,
+    /// The certificate of a listener, by its place among those that have one.
+    Certificate(usize),
+}
+
+/// Why changed files were not taken, by the part that they belong to.
 #[derive(Debug, Default)]
-pub struct ConfigurationFault(Mutex<Option<String>>);
+pub struct ConfigurationFault(Mutex<BTreeMap<Part, String>>);
 
 impl ConfigurationFault {
-    /// Records the error of the last attempt, which names the file and the line, or that there was none. Returns whether this
-    /// differs from before.
-    pub fn set(&self, error: Option<String>) -> bool {
-        let mut fault = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = *fault != error;
-        *fault = error;
+    /// Records the error of the last attempt to load a part, which names the file and the line, or that there was none. Returns
+    /// whether this differs from before.
+    pub fn set(&self, part: Part, error: Option<String>) -> bool {
+        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = faults.get(&part) != error.as_ref();
+        match error {
+            Some(error) => drop(faults.insert(part, error)),
+            None => drop(faults.remove(&part)),
+        }
         is_new
     }
 
-    /// The error of the last attempt, if it failed.
-    pub(super) fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The errors of the last attempts, where these failed.
+    pub(super) fn get(&self) -> Vec<String> {
+        let faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.values().cloned().collect()
     }
 }
 
-/// The alarm about this error.
-pub(super) fn alarm(error: &str) -> Alarm {
+/// The alarm about these errors, if there are any.
+pub(super) fn alarm(errors: &[String]) -> Option<Alarm> {
+    if errors.is_empty() {
+        return None;
+    }
     let text = format!(
-        "the changed configuration is faulty, so that the former one stays in use: {error}. Correct the file: it is then taken \
-         within seconds"
+        "changed files are faulty, so that what was read from them before stays in use: {}. Correct them: they are then taken \
+         within seconds",
+        errors.join("; ")
     );
-    Alarm::here(AlarmKind::FaultyConfiguration, text)
+    Some(Alarm::here(AlarmKind::FaultyConfiguration, text))
 }
 
 #[cfg(test)]
@@ -38,14 +60,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_faulty_configuration_is_an_alarm_with_the_file_and_the_line_until_it_is_mended() {
-        let fault = ConfigurationFault::default();
-        assert_eq!(fault.get(), None);
+    fn a_faulty_file_is_an_alarm_until_it_is_mended_and_mending_another_one_does_not_end_it() {
+        let faults = ConfigurationFault::default();
+        assert_eq!(alarm(&faults.get()), None);
         let error = || Some("/etc/waypost.toml:3: unknown field `lisen`".to_owned());
-        assert!(fault.set(error()) && !fault.set(error()));
-        let alarm = alarm(&fault.get().expect("a fault"));
-        assert_eq!(alarm.kind, AlarmKind::FaultyConfiguration);
-        assert!(alarm.text.contains("/etc/waypost.toml:3: unknown field"), "{}", alarm.text);
-        assert!(fault.set(None) && fault.get().is_none());
+        assert!(faults.set(Part::Settings, error()) && !faults.set(Part::Settings, error()));
+        assert!(faults.set(Part::Certificate(1), Some("/etc/key.pem is not a PEM file".into())));
+        let both = alarm(&faults.get()).expect("two faults");
+        assert_eq!(both.kind, AlarmKind::FaultyConfiguration);
+        assert!(both.text.contains("/etc/waypost.toml:3: unknown field"), "{}", both.text);
+        assert!(both.text.contains("; /etc/key.pem is not a PEM file."), "{}", both.text);
+        assert!(!faults.set(Part::Certificate(0), None) && faults.set(Part::Settings, None));
+        assert!(alarm(&faults.get()).expect("a fault").text.contains("key.pem"));
+        assert!(faults.set(Part::Certificate(1), None) && faults.get().is_empty());
     }
 }

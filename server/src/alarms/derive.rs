@@ -5,7 +5,7 @@ use kv_replicate::Condition;
 
 use super::{
     alarm::Alarm,
-    clock, configuration, damage,
+    clock, configuration, damage, directory,
     kind::{AlarmKind, CATCHING_UP},
     links,
     snapshot::{Member, Snapshot},
@@ -29,10 +29,11 @@ pub fn alarms(snapshot: &Snapshot) -> Vec<Alarm> {
         Some(member) => alarms.extend(of_member(member, snapshot.now)),
         None => {}
     }
-    alarms.extend(store::refuses_writes(&snapshot.mode));
+    alarms.extend(store::refuses_writes(&snapshot.mode, snapshot.room));
     alarms.extend(damage::alarms(&snapshot.damage));
     alarms.extend(titles::alarms(&snapshot.titles));
-    alarms.extend(snapshot.configuration.as_deref().map(configuration::alarm));
+    alarms.extend(snapshot.lost.as_deref().map(directory::alarm));
+    alarms.extend(configuration::alarm(&snapshot.configuration));
     alarms
 }
 

@@ -55,6 +55,8 @@ pub enum AlarmKind {
     Unsettled,
     /// A changed configuration is faulty, and was not taken.
     FaultyConfiguration,
+    /// The data directory was removed or replaced while the server runs.
+    DirectoryLost,
 }
 
 /// Where the condition of an alarm is.
@@ -74,7 +76,7 @@ pub const CATCHING_UP: u16 = 0;
 
 impl AlarmKind {
     /// All kinds.
-    pub const ALL: [AlarmKind; 25] = [
+    pub const ALL: [AlarmKind; 26] = [
         AlarmKind::Halted,
         AlarmKind::StoreRefusesWrites,
         AlarmKind::DamagedEntries,
@@ -100,6 +102,7 @@ impl AlarmKind {
         AlarmKind::WritesNotTaken,
         AlarmKind::Unsettled,
         AlarmKind::FaultyConfiguration,
+        AlarmKind::DirectoryLost,
     ];
 
     /// Returns its name: in metrics, in JSON, and as the heading of its section in docs/alarms.md.
@@ -131,6 +134,7 @@ impl AlarmKind {
             AlarmKind::WritesNotTaken => "writes-not-taken",
             AlarmKind::Unsettled => "unsettled",
             AlarmKind::FaultyConfiguration => "faulty-configuration",
+            AlarmKind::DirectoryLost => "directory-lost",
         }
     }
 
@@ -163,6 +167,7 @@ impl AlarmKind {
             AlarmKind::TooMuchDamage => 23,
             AlarmKind::Unsettled => 24,
             AlarmKind::FaultyConfiguration => 26,
+            AlarmKind::DirectoryLost => 27,
         }
     }
 

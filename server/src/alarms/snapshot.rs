@@ -2,14 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use kv_core::{MemberId, Members, Mode, Store, StoreView};
+use kv_core::{MemberId, Members, Mode, Room, Store, StoreView};
 use kv_replicate::quic::{Peer, Status};
 
-use super::{
-    configuration::ConfigurationFault,
-    damage::DamageState,
-    titles::{TitleCache, TitleTwice},
-};
+use super::{book::AlarmBook, damage::DamageState, titles::TitleTwice};
 use crate::{
     cluster::{Expiry, Renewal},
     membership::{IncidentState, Membership, OriginState, ReplicaState},
@@ -22,12 +18,16 @@ pub struct Snapshot {
     pub now: u64,
     /// Whether the store takes writes.
     pub mode: Mode,
+    /// Whether its disk has room for values.
+    pub room: Room,
     /// The damage of the store.
     pub damage: DamageState,
     /// The titles that two namespaces have.
     pub titles: Vec<TitleTwice>,
-    /// Why the changed configuration was not taken; none if there is no such fault.
-    pub configuration: Option<String>,
+    /// The path of the store that was removed or replaced.
+    pub lost: Option<PathBuf>,
+    /// Why changed files of the configuration were not taken.
+    pub configuration: Vec<String>,
     /// What the location knows as a member of a cluster; none if it is in none.
     pub member: Option<Member>,
 }
@@ -63,8 +63,7 @@ impl Snapshot {
     pub fn of(
         store: &Store,
         member: Option<(&Membership, ReplicaState)>,
-        titles: &TitleCache,
-        configuration: &ConfigurationFault,
+        book: &AlarmBook,
         now: u64,
     ) -> Snapshot {
         let view = store.view();
@@ -73,9 +72,11 @@ impl Snapshot {
         Snapshot {
             now,
             mode: store.status().mode,
+            room: store.room(),
             damage: DamageState::of(&view, awaited),
-            titles: titles.of(view.namespaces()),
-            configuration: configuration.get(),
+            titles: book.titles().of(view.namespaces()),
+            lost: book.directory().lost(),
+            configuration: book.configuration().get(),
             member,
         }
     }

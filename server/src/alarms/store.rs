@@ -1,13 +1,21 @@
 //! The alarms about the store, and what the replica has noticed of this location.
 
-use kv_core::Mode;
+use kv_core::{Mode, Room};
 
 use super::{alarm::Alarm, kind::AlarmKind, snapshot::Member};
 
-/// An alarm if the store takes no writes, its own and those of others, with the reason.
-pub(super) fn refuses_writes(mode: &Mode) -> Option<Alarm> {
+/// An alarm if the store takes no writes, its own and those of others, or no values, with the reason.
+pub(super) fn refuses_writes(mode: &Mode, room: Room) -> Option<Alarm> {
     let (why, what_to_do) = match mode {
-        Mode::Writer => return None,
+        Mode::Writer if room.takes_values => return None,
+        Mode::Writer => {
+            let text = format!(
+                "the disk of this location is full: it takes deletes and refuses values, also those of other locations. \
+                 Delete entries or namespaces, or make room on the disk. {} KiB of the disk are left for deletes",
+                room.reserve_bytes >> 10
+            );
+            return Some(Alarm::here(AlarmKind::StoreRefusesWrites, text));
+        }
         Mode::Waiting(why) => (why, "It continues by itself once that is over"),
         Mode::ReadOnly(why) | Mode::Closed(why) => {
             (why, "Check the disk, and restart this location")
@@ -59,16 +67,23 @@ mod tests {
 
     #[test]
     fn a_store_that_takes_no_writes_is_an_alarm_with_the_reason() {
-        assert_eq!(refuses_writes(&Mode::Writer), None);
+        assert_eq!(refuses_writes(&Mode::Writer, Room::default()), None);
         for (mode, does) in [
             (Mode::Waiting("the disk is full".into()), "continues by itself"),
             (Mode::ReadOnly("the disk is full".into()), "restart"),
             (Mode::Closed("the disk is full".into()), "restart"),
         ] {
-            let text = refuses_writes(&mode).expect("an alarm").text;
+            let text = refuses_writes(&mode, Room::default()).expect("an alarm").text;
             assert!(text.contains("no writes") && text.contains("the disk is full"), "{text}");
             assert!(text.contains(does), "{text}");
         }
+    }
+
+    #[test]
+    fn a_full_disk_that_takes_deletes_is_an_alarm_with_what_is_left() {
+        let room = Room { takes_values: false, reserve_bytes: 5 << 20 };
+        let text = refuses_writes(&Mode::Writer, room).expect("an alarm").text;
+        assert!(text.contains("Delete entries") && text.contains("5120 KiB"), "{text}");
     }
 
     #[test]

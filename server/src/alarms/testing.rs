@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kv_core::{MemberId, Mode};
+use kv_core::{MemberId, Mode, Room};
 use kv_replicate::quic::{Arrears, Peer, Status};
 
 use super::{
@@ -66,9 +66,11 @@ pub(super) fn snapshot(member: Option<Member>) -> Snapshot {
     Snapshot {
         now: NOW,
         mode: Mode::Writer,
+        room: Room::default(),
         damage: DamageState::default(),
         titles: Vec::new(),
-        configuration: None,
+        lost: None,
+        configuration: Vec::new(),
         member,
     }
 }

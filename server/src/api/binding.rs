@@ -23,9 +23,13 @@ use http_body::Body as _;
 use kv_core::{Key, NamespaceId, Operation, Store, WriteError, limits::MAX_VALUE_BYTES};
 
 use crate::{
+    access::{Grant, Keys},
     app::App,
     http::{Body, RequestBody, incoming::Incoming, reply},
-    kv::bulk_get,
+    kv::{
+        bulk_get,
+        permission::{Access, Named},
+    },
 };
 
 mod call;
@@ -34,6 +38,7 @@ pub mod list;
 pub mod metadata;
 pub mod options;
 pub mod parameters;
+mod permission;
 pub mod proxied;
 mod put;
 pub mod refusal;
@@ -44,6 +49,7 @@ pub use target::Target;
 
 use call::Call;
 use parameters::Parameters;
+use permission::Permission;
 
 /// The methods of a key's path, for the header `Allow`.
 const KEY_METHODS: &str = "GET, HEAD, PUT, DELETE";
@@ -52,11 +58,11 @@ const KEY_METHODS: &str = "GET, HEAD, PUT, DELETE";
 /// reads the response, and reports a connection that ends before that as a network failure.
 const MAX_DISCARDED_BYTES: u64 = 2 * MAX_VALUE_BYTES;
 
-/// Responds to a call.
+/// Responds to a call to a namespace, which is named by its title or its id, with what its sender may do.
 pub async fn serve(
     app: &App,
     request: Request<RequestBody>,
-    namespace: &str,
+    namespace: (&str, &Grant),
     target: Target,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
@@ -67,7 +73,7 @@ pub async fn serve(
 pub async fn serve_proxied(
     app: &App,
     request: Request<RequestBody>,
-    namespace: &str,
+    namespace: (&str, &Grant),
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
     match proxied::target(&parts.headers) {
@@ -105,7 +111,7 @@ async fn run(
     app: &App,
     parts: &Parts,
     body: RequestBody,
-    namespace: &str,
+    namespace: (&str, &Grant),
     call: &Call<'_>,
 ) -> Response<Body> {
     let mut body = Incoming::new(body, &parts.headers);
@@ -122,13 +128,15 @@ async fn run(
 async fn respond(
     app: &App,
     call: &Call<'_>,
-    name: &str,
+    (name, grant): (&str, &Grant),
     body: &mut Incoming,
 ) -> Result<Response<Body>, Refusal> {
     let path = call.target.path();
     let is_list = path == "/" && matches!(*call.method, Method::GET | Method::HEAD);
     let is_get = !is_list && matches!(*call.method, Method::GET | Method::HEAD);
     let found = app.store.namespaces().resolve(name).map(|namespace| namespace.id);
+    let permission = Permission { app, grant, namespace: Named { name, id: found } };
+    permission.check_head(call, is_list)?;
     let unknown = || {
         if app.store.lacks_namespaces() {
             return Refusal::damaged_namespace(name);
@@ -151,9 +159,9 @@ async fn respond(
             blocking(app, list).await
         }
         Method::GET | Method::HEAD => get::respond(app, namespace, call),
-        Method::PUT => put::respond(app, namespace, call, body, MAX_DISCARDED_BYTES).await,
-        Method::DELETE => delete(app, namespace, call, body).await,
-        Method::POST if path == "/bulk/get" => bulk_get(app, namespace, body).await,
+        Method::PUT => put::respond(permission, namespace, call, body, MAX_DISCARDED_BYTES).await,
+        Method::DELETE => delete(permission, namespace, call, body).await,
+        Method::POST if path == "/bulk/get" => bulk_get(permission, namespace, body).await,
         Method::POST => Err(Refusal::method(call.method, KEY_METHODS)),
         _ if path == "/bulk/get" => {
             Err(Refusal::method(call.method, "GET, HEAD, PUT, DELETE, POST"))
@@ -187,7 +195,7 @@ fn check_parameters(app: &App, call: &Call<'_>, parameters: Parameters) -> Resul
 
 /// Responds to a delete. The response must have no body, because the runtime would not read it.
 async fn delete(
-    app: &App,
+    permission: Permission<'_>,
     namespace: NamespaceId,
     call: &Call<'_>,
     body: &mut Incoming,
@@ -196,18 +204,21 @@ async fn delete(
     if !body.discard(MAX_DISCARDED_BYTES).await {
         return Err(Refusal::cut_body());
     }
-    app.writes.submit(Operation::Delete { namespace, key }).await?;
+    permission.recheck()?;
+    permission.app.writes.submit(Operation::Delete { namespace, key }).await?;
     Ok(Response::new(Body::empty()))
 }
 
 /// Responds to a bulk get.
 async fn bulk_get(
-    app: &App,
+    permission: Permission<'_>,
     namespace: NamespaceId,
     body: &mut Incoming,
 ) -> Result<Response<Body>, Refusal> {
+    let app = permission.app;
     let body = body.whole(bulk_get::MAX_REQUEST_BYTES, Some(&app.long_bodies)).await?;
     let request = bulk_get::Request::parse(&body)?;
+    request.keys.iter().try_for_each(|key| permission.check(Access::Read, Keys::With(key)))?;
     let answer = move |store: &Store| {
         let reply = bulk_get::answer(store, namespace, request)?.into_body()?;
         Ok(reply::with_type(http::StatusCode::OK, reply::JSON, reply))

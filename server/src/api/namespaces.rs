@@ -32,9 +32,11 @@ use bytes::Bytes;
 use hyper::{Response, StatusCode};
 use kv_core::{Account, Namespace, NamespaceId, Operation, Outcome, Title, WriteError};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     app::App,
+    audit::noted,
     http::{
         Body,
         problem::{MAX_BODY_BYTES, Refused, parse},
@@ -155,7 +157,7 @@ async fn create(State(app): State<Arc<App>>, body: Received) -> Result<Response<
     let id = id.map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     let (account, title) = (Account::default(), Title::new(title).map_err(WriteError::from)?);
     let made = change(&app, Operation::CreateNamespace { account, title, id }).await?;
-    Ok(reply::json(StatusCode::CREATED, &made))
+    Ok(noted(reply::json(StatusCode::CREATED, &made), json!({"id": made.id, "title": made.title})))
 }
 
 /// `GET /v1/namespaces/{title-or-id}`.
@@ -177,7 +179,10 @@ async fn rename(
     let id = resolve(&app, &name)?;
     let title = Title::new(title).map_err(WriteError::from)?;
     let renamed = change(&app, Operation::RenameNamespace { id, title }).await?;
-    Ok(reply::json(StatusCode::OK, &renamed))
+    Ok(noted(
+        reply::json(StatusCode::OK, &renamed),
+        json!({"id": renamed.id, "title": renamed.title}),
+    ))
 }
 
 /// `DELETE /v1/namespaces/{title-or-id}`.
@@ -185,7 +190,10 @@ async fn drop_one(State(app): State<Arc<App>>, name: Name) -> Result<Response<Bo
     let Path(name) = name?;
     let id = resolve(&app, &name)?;
     let dropped = change(&app, Operation::DropNamespace { id }).await?;
-    Ok(reply::json(StatusCode::OK, &dropped))
+    Ok(noted(
+        reply::json(StatusCode::OK, &dropped),
+        json!({"id": dropped.id, "title": dropped.title}),
+    ))
 }
 
 /// `POST /v1/namespaces/{title-or-id}/merge`.

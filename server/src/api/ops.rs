@@ -72,6 +72,8 @@ fn store_gauges(app: &App, observed: &Observation) -> StoreGauges {
         queue_capacity: app.store.queue_capacity(),
         bytes: app.store.bytes(),
         garbage_bodies: app.store.bodies_waiting(),
+        takes_values: observed.snapshot.room.takes_values,
+        reserve_bytes: observed.snapshot.room.reserve_bytes,
         mode: match observed.snapshot.mode {
             Mode::Writer => "writer",
             Mode::Waiting(_) => "waiting",

@@ -59,7 +59,7 @@ use hyper::{
     Method, Request, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, HeaderName, HeaderValue, RETRY_AFTER},
 };
-use ratelimit::headers;
+use ratelimit::{Limit, headers};
 
 use crate::{
     access::Grant,
@@ -106,9 +106,9 @@ pub async fn serve(app: &App, grant: &Grant, request: Request<RequestBody>) -> R
         Method::POST => match query::form(query) {
             Ok(form) => {
                 let (head, body) = request.into_parts();
-                post((rates, grant), form, Incoming::new(body, &head.headers)).await
+                post(app, (rates, grant), form, Incoming::new(body, &head.headers)).await
             }
-            Err(error) => refuse(&error),
+            Err(error) => refuse(app, &error),
         },
         Method::GET | Method::HEAD => {
             let outcome = query::parse(query).and_then(|query| {
@@ -118,7 +118,7 @@ pub async fn serve(app: &App, grant: &Grant, request: Request<RequestBody>) -> R
             });
             let mut response = match outcome {
                 Ok((form, outcome)) => respond(form, &outcome),
-                Err(error) => refuse(&error),
+                Err(error) => refuse(app, &error),
             };
             let no_store = HeaderValue::from_static("no-store");
             response.headers_mut().insert(CACHE_CONTROL, no_store);
@@ -136,6 +136,7 @@ pub async fn serve(app: &App, grant: &Grant, request: Request<RequestBody>) -> R
 
 /// Reads the body of a POST, and performs its checks.
 async fn post(
+    app: &App,
     (rates, grant): (&RateLimits, &Grant),
     form: Form,
     mut body: Incoming,
@@ -151,12 +152,15 @@ async fn post(
     };
     match request::parse(&bytes).and_then(|request| check::run(rates, grant, request)) {
         Ok(outcome) => respond(form, &outcome),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(app, &error),
     }
 }
 
 /// The 400 for an invalid request, or the 403 for one that its token does not permit.
-fn refuse(error: &Invalid) -> Response<Body> {
+fn refuse(app: &App, error: &Invalid) -> Response<Body> {
+    if error.status() == StatusCode::FORBIDDEN {
+        app.metrics.access().refused("scope");
+    }
     Problem::response(error.status(), error.to_string())
 }
 
@@ -192,14 +196,18 @@ fn add_fields(response: &mut Response<Body>, form: Form, checked: &[Checked<'_>]
     if let Some(seconds) = retry_after(checked) {
         add(RETRY_AFTER, seconds.to_string());
     }
-    if form.headers && !checked.is_empty() {
-        let names = names(checked.iter().map(|checked| checked.name.unwrap_or(UNNAMED)));
-        let all = |field: &dyn Fn(&str, &Checked<'_>) -> String| {
-            let fields = names.iter().zip(checked).map(|(name, checked)| field(name, checked));
+    // A key without a limit has no quota to report.
+    let limited: Vec<_> =
+        checked.iter().filter_map(|checked| Some((checked, checked.limit?))).collect();
+    if form.headers && !limited.is_empty() {
+        let names = names(limited.iter().map(|(checked, _)| checked.name.unwrap_or(UNNAMED)));
+        let all = |field: &dyn Fn(&str, &Checked<'_>, &Limit) -> String| {
+            let fields = names.iter().zip(&limited);
+            let fields = fields.map(|(name, (checked, limit))| field(name, checked, limit));
             fields.collect::<Vec<_>>().join(", ")
         };
-        let policy = all(&|name, checked| headers::policy(name, &checked.limit));
-        let state = all(&|name, checked| headers::state(name, &checked.decision));
+        let policy = all(&|name, _, limit| headers::policy(name, limit));
+        let state = all(&|name, checked, _| headers::state(name, &checked.decision));
         add(HeaderName::from_static(headers::RATELIMIT_POLICY), policy);
         add(HeaderName::from_static(headers::RATELIMIT), state);
     }

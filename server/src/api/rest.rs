@@ -116,8 +116,8 @@ async fn respond(
     if !route.has(&parts.method) {
         return Err(Failure::method(&parts.method, route.methods()));
     }
-    auth::authorize(app, grant, route, &parts.method)?;
     let query = Query(parts.uri.query().unwrap_or(""));
+    auth::authorize(app, grant, route, (&parts.method, query))?;
     if matches!(parts.method, Method::GET | Method::HEAD) {
         // A body means nothing here, but the next request follows it.
         body.discard(MAX_DISCARDED_BYTES).await;
@@ -134,20 +134,24 @@ async fn respond(
         (Route::Namespace(id), &Method::DELETE) => namespaces::remove(app, id).await,
         (Route::Namespace(id), _) => namespaces::show(app, id),
         (Route::Keys(id), &Method::DELETE) => {
-            bulk::delete_range(app, &rest.bulk, (id, query), body).await
+            bulk::delete_range((app, grant), &rest.bulk, (id, query), body).await
         }
         (Route::Keys(id), _) => list_keys(app, id, query).await,
-        (Route::Value(id, key), &Method::PUT) => values::put(app, parts, (id, key), body).await,
-        (Route::Value(id, key), &Method::DELETE) => values::delete(app, (id, key), body).await,
+        (Route::Value(id, key), &Method::PUT) => {
+            values::put((app, grant), parts, (id, key), body).await
+        }
+        (Route::Value(id, key), &Method::DELETE) => {
+            values::delete((app, grant), (id, key), body).await
+        }
         (Route::Value(id, key), method) => values::get(app, method, (id, key)),
         (Route::Metadata(id, key), _) => values::metadata(app, (id, key)),
         (Route::Bulk(id), &Method::PUT) => {
-            bulk::write(app, &rest.bulk, (id, bulk::Kind::Put), body).await
+            bulk::write((app, grant), &rest.bulk, (id, bulk::Kind::Put), body).await
         }
         (Route::Bulk(id) | Route::BulkDelete(id), _) => {
-            bulk::write(app, &rest.bulk, (id, bulk::Kind::Delete), body).await
+            bulk::write((app, grant), &rest.bulk, (id, bulk::Kind::Delete), body).await
         }
-        (Route::BulkGet(id), _) => bulk::get(app, id, body).await,
+        (Route::BulkGet(id), _) => bulk::get((app, grant), id, body).await,
     }
 }
 

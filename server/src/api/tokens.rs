@@ -4,9 +4,10 @@
 //! |---|---|---|
 //! | `GET /v1/tokens` | | 200 `{"tokens":[…]}`, each a [`TokenInfo`], revoked and expired ones included |
 //! | `POST /v1/tokens` | `{"scopes":["kv:read=*"]}`, optionally with `"description"` and `"expires_in"` in seconds | 201 and a [`CreatedToken`], which no other response contains |
-//! | `DELETE /v1/tokens/{id}` | | 200 and the token, which is not accepted any more |
+//! | `DELETE /v1/tokens/{id}` | none, or `{"force":true}` | 200 and the token, which is not accepted any more |
 //!
-//! A refusal is `{"error":"a sentence"}` with 400, 404 (no such token), or 503 (no writes for now).
+//! A refusal is `{"error":"a sentence"}` with 400, 404 (no such token), 409 (it is the last one with the scope `admin`, and
+//! `force` is not set), or 503 (no writes for now).
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,15 +21,20 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
-use kv_core::{AccessToken, env::SystemEnvironment};
+use kv_core::{
+    AccessToken,
+    env::{Environment as _, SystemEnvironment},
+};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     access::{
         Scopes,
-        issue::{self, IssueError, NewToken},
+        issue::{self, IssueError, NewToken, Revocation},
     },
     app::App,
+    audit::noted,
     http::{
         Body,
         problem::{MAX_BODY_BYTES, Refused, parse},
@@ -112,6 +118,15 @@ pub struct TokenRequest {
     pub expires_in: Option<u64>,
 }
 
+/// The body of a revocation.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeRequest {
+    /// Whether the last token with the scope `admin` may be revoked.
+    #[serde(default)]
+    pub force: bool,
+}
+
 /// A token with its secret.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct CreatedToken {
@@ -125,6 +140,7 @@ impl From<IssueError> for Refused {
     fn from(error: IssueError) -> Refused {
         let status = match error {
             IssueError::NoToken(_) => StatusCode::NOT_FOUND,
+            IssueError::LastAdmin(_) => StatusCode::CONFLICT,
             IssueError::Random(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
@@ -157,18 +173,31 @@ async fn create(
     let (text, operation) = issue::create(&new, &app.store.tokens(), &SystemEnvironment::new())?;
     app.writes.submit(operation).await?;
     tracing::info!(id = %text.id(), scopes = ?request.scopes, "created a token");
+    let detail = json!({
+        "id": text.id().to_string(),
+        "scopes": request.scopes,
+        "description": new.description,
+        "expires_in": request.expires_in,
+    });
     let created = CreatedToken { id: text.id().to_string(), token: text.reveal() };
-    Ok(reply::json(StatusCode::CREATED, &created))
+    Ok(noted(reply::json(StatusCode::CREATED, &created), detail))
 }
 
 /// `DELETE /v1/tokens/{id}`.
 async fn revoke(
     State(app): State<Arc<App>>,
     id: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response<Body>, Refused> {
-    let Path(id) = id?;
+    let (Path(id), body) = (id?, body?);
+    let request = match body.is_empty() {
+        true => RevokeRequest::default(),
+        false => parse(&body, r#"{"force":true}"#)?,
+    };
     let tokens = app.store.tokens();
-    let (token, operation) = issue::revoke(&id, &tokens)?;
+    let now = SystemEnvironment::new().now_ms() / 1000;
+    let how = Revocation { is_forced: request.force, now };
+    let (token, operation) = issue::revoke(&id, &tokens, how)?;
     app.writes.submit(operation).await?;
     tracing::info!(%id, "revoked a token");
     let revoked = AccessToken { is_revoked: true, ..token.clone() };

@@ -13,8 +13,8 @@ use tokio::task::{JoinError, JoinSet};
 use waypost_client::{Attributes, Namespace, Pair, Retry};
 
 use super::{
-    address::ServerUrl,
     client::{ClientError, ServerArgs, print_json},
+    server_url::ServerUrl,
 };
 use crate::{
     config::kinds::{Size, Span},

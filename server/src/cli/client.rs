@@ -29,7 +29,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    address::{ServerUrl, ServerUrlError, bare_host},
+    server_url::{ServerUrl, ServerUrlError, bare_host},
     trust::{self, TrustError},
     variable::environment,
 };
@@ -230,6 +230,16 @@ impl Client {
         let problem: Problem =
             serde_json::from_slice(&response).map_err(|_not_json| not_waypost())?;
         Err(ClientError::Refused(problem.error))
+    }
+
+    /// Sends a GET without the token, and returns the status and the text of the response.
+    pub(super) fn probe(&self, path: &'static str) -> Result<(StatusCode, String), ClientError> {
+        let request = Request::builder().uri(path).header(HOST, self.host());
+        let request = request
+            .body(Full::default())
+            .map_err(|error| ClientError::System(io::Error::other(error)))?;
+        let (status, text) = self.runtime.block_on(self.exchange(request))?;
+        Ok((status, String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// The value of the header `Host`.

@@ -20,9 +20,9 @@ use super::client::{Client, ClientError, NO_BODY, ServerArgs, print_json};
 use crate::{
     access::{
         Scope, TokenText,
-        issue::{self, IssueError, NewToken},
+        issue::{self, IssueError, NewToken, Revocation},
     },
-    api::tokens::{CreatedToken, TokenInfo, TokenList, TokenRequest},
+    api::tokens::{CreatedToken, RevokeRequest, TokenInfo, TokenList, TokenRequest},
     cluster::state::{
         descriptor::Descriptor,
         files::{ClusterDir, FilesError},
@@ -54,8 +54,9 @@ enum Action {
         /// What it is for
         #[arg(default_value = "")]
         description: String,
-        /// What it permits: admin, ops, kv:read=NAMESPACE,…, kv:write=NAMESPACE,…, ratelimit=NAMESPACE,…; * stands for
-        /// all namespaces. May be repeated
+        /// What it permits: admin, ops, kv:read=NAMESPACE,…, kv:write=NAMESPACE,…, ratelimit=NAMESPACE,…,
+        /// ratelimit:override=NAMESPACE,…; * stands for all namespaces, NAMESPACE/PREFIX for the keys of one that begin with
+        /// PREFIX. May be repeated
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<Scope>,
         /// How long it is accepted, for example 12h or 90d [default: for ever]
@@ -68,6 +69,9 @@ enum Action {
     Revoke {
         /// Its id, as the list shows it
         id: String,
+        /// Revoke it also if it is the last one with the scope admin
+        #[arg(long)]
+        force: bool,
     },
     /// Print a new token for the setting admin-token-file. No server knows it before.
     Generate,
@@ -175,8 +179,8 @@ pub(super) fn run(command: Token) -> Result<(), CommandError> {
                 writeln!(out, "{}", line(token, now))?;
             }
         }
-        Action::Revoke { id } => {
-            let revoked = place.revoke(&id)?;
+        Action::Revoke { id, force } => {
+            let revoked = place.revoke(&id, force)?;
             place.close()?;
             if json {
                 return Ok(print_json(&revoked)?);
@@ -255,15 +259,17 @@ impl Place {
     }
 
     /// Revokes a token.
-    fn revoke(&self, id: &str) -> Result<TokenInfo, CommandError> {
+    fn revoke(&self, id: &str, force: bool) -> Result<TokenInfo, CommandError> {
         match self {
             Place::Running(client) => {
                 let path = format!("{ALL}/{}", utf8_percent_encode(id, NON_ALPHANUMERIC));
-                Ok(client.call(&Method::DELETE, &path, NO_BODY)?)
+                Ok(client.call(&Method::DELETE, &path, Some(&RevokeRequest { force }))?)
             }
             Place::Stopped(store) => {
                 let tokens = store.tokens();
-                let (token, operation) = issue::revoke(id, &tokens)?;
+                let now = SystemEnvironment::new().now_ms() / 1000;
+                let how = Revocation { is_forced: force, now };
+                let (token, operation) = issue::revoke(id, &tokens, how)?;
                 write(store, operation)?;
                 Ok(TokenInfo { revoked: true, ..TokenInfo::new(token, None) })
             }

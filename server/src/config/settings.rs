@@ -241,6 +241,8 @@ settings! {
         /// File with a token that permits everything at this location, as `waypost token generate`
         /// prints one. Every listener on an address then needs tokens
         admin_token_file: Option<PathBuf> = "", "FILE";
+        /// File to which each administrative act is added, as a line of JSON. It is reopened on SIGHUP
+        audit_log: Option<PathBuf> = "", "FILE";
     }
     Cluster {
         /// Join the cluster whose `waypost cluster invite` printed this token, unless this location

@@ -33,6 +33,7 @@ const VALUES: &[(&str, [&str; 2], &str, &str)] = &[
     ("apis", [r#"["binding","ops"]"#, r#"["rls"]"#], r#"["web"]"#, "binding, kv, ratelimit"),
     ("insecure", ["true", "false"], "2", "a boolean"),
     ("admin-token-file", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
+    ("audit-log", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
     ("join", [TOKENS[0], TOKENS[1]], r#""wp1-aaaa""#, "mistyped or cut"),
     ("join-file", [r#""one""#, r#""-""#], r#""""#, "path is empty"),
     ("location", [r#""fra""#, r#""ams""#], r#""a\nb""#, "is not a name"),

@@ -1,17 +1,18 @@
 //! A listener with what it serves, and the way from a socket to a connection that speaks HTTP.
 
-use std::{io, sync::Arc};
+use std::{io, net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
+use rustls::server::Acceptor;
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UnixStream},
     time::timeout,
 };
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
 use crate::{
     access::{Apis, Client, Origin},
-    admission::Admission,
+    admission::{Admission, Permit, Share, Shares},
     tls::Tls,
 };
 
@@ -103,18 +104,46 @@ const TLS_HANDSHAKE: u8 = 22;
 const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
     connection: close\r\ncontent-length: 46\r\n\r\nthis port speaks TLS: use https:// in the URL\n";
 
-/// Establishes TLS, if the listener has it. At most as many handshakes as `handshakes` permits are in
-/// progress at a time, and each takes at most `header-timeout`, the wait for a permit included.
+/// The longest beginning of a handshake, in bytes. One that resumes a session contains the certificates of its client.
+const MAX_HELLO_BYTES: u64 = 16 << 10;
+
+/// Bounds the TLS handshakes in progress. A handshake is one from the moment when its client has sent what the server must
+/// compute with: idle connections take no place of one.
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    /// All of them.
+    all: Admission,
+    /// Those of each client address: it may have a quarter.
+    shares: Arc<Shares>,
+}
+
+impl Handshakes {
+    /// At most this many at a time, of which each waits for its turn at most this long.
+    pub(super) fn new(most: NonZeroUsize, wait: Duration) -> Handshakes {
+        let share = NonZeroUsize::MIN.saturating_add(most.get() / 4);
+        Handshakes { all: Admission::new(most, wait), shares: Shares::new(share) }
+    }
+
+    /// Waits for the turn of a client.
+    async fn admit(&self, address: IpAddr) -> Result<(Share, Permit), HandshakeError> {
+        let share = self.shares.admit(address).await;
+        let permit = self.all.admit().await.map_err(|_refused| HandshakeError::TooSlow)?;
+        Ok((share, permit))
+    }
+}
+
+/// Establishes TLS, if the listener has it. At most as many handshakes as `handshakes` permits are in progress at a time, and
+/// each takes at most `header-timeout`, the wait for its turn included.
 pub(super) async fn open(
     socket: Socket,
     tls: Option<&Tls>,
-    handshakes: &Admission,
+    handshakes: &Handshakes,
     limits: &Limits,
 ) -> Result<Opened, HandshakeError> {
-    let (mut stream, tls) = match (socket, tls) {
+    let (mut stream, address, tls) = match (socket, tls) {
         (Socket::Unix(stream), _) => return Ok(Opened::Unix(stream)),
         (Socket::Tcp(stream, _), None) => return Ok(Opened::Plain(stream)),
-        (Socket::Tcp(stream, _), Some(tls)) => (stream, tls),
+        (Socket::Tcp(stream, address), Some(tls)) => (stream, address, tls),
     };
     let handshake = async {
         let mut first = [0];
@@ -124,9 +153,20 @@ pub(super) async fn open(
             stream.shutdown().await?;
             return Err(HandshakeError::Plain);
         }
-        let _permit = handshakes.admit().await.map_err(|_refused| HandshakeError::TooSlow)?;
-        let stream = tls.acceptor().accept(stream).await?;
+        let started = hello(stream).await?;
+        let _turn = handshakes.admit(address).await?;
+        let stream = started.into_stream(tls.config()).await?;
         Ok(Opened::Tls(Box::new(stream)))
     };
     timeout(limits.header, handshake).await.map_err(|_elapsed| HandshakeError::TooSlow)?
+}
+
+/// Reads the beginning of a handshake.
+async fn hello(stream: TcpStream) -> io::Result<StartHandshake<TcpStream>> {
+    let (read, write) = stream.into_split();
+    let bounded = tokio::io::join(read.take(MAX_HELLO_BYTES), write);
+    let started = LazyConfigAcceptor::new(Acceptor::default(), bounded).await?;
+    let (read, write) = started.io.into_inner();
+    let stream = read.into_inner().reunite(write).map_err(io::Error::other)?;
+    Ok(StartHandshake::from_parts(started.accepted, stream))
 }

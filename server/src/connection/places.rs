@@ -3,14 +3,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use hyper::{HeaderMap, Uri};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admission, Permit};
+use crate::admission::{Admission, Permit, client_of};
 
 /// How many connections more than `max-connections` are open at a time. Each of them is served for monitoring and
 /// administration only, and the oldest one ends when another needs its place.
@@ -64,17 +64,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The part of an address that names a client. A client of IPv6 has 2^64 addresses.
-fn client(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(six) => {
-            let [a, b, c, d, ..] = six.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        four => four,
-    }
-}
-
 impl Places {
     /// Places for as many connections as `ordinary` has permits.
     pub(super) fn new(ordinary: Admission) -> Arc<Places> {
@@ -94,7 +83,7 @@ impl Places {
     /// Takes a place for a new connection: an ordinary one, or one of the reserve if all are in use or the client has
     /// its share. A client of a unix socket has no address, and no bound of its own.
     pub(super) fn take(self: &Arc<Places>, address: Option<IpAddr>) -> Place {
-        let address = address.map(client);
+        let address = address.map(client_of);
         let ordinary = self.take_share(address).then(|| self.ordinary.try_admit());
         let kind = match ordinary {
             Some(Some(permit)) => Kind::Ordinary(permit),

@@ -55,6 +55,16 @@ impl Refused {
     pub fn new(status: StatusCode, error: impl Into<String>) -> Refused {
         Refused { status, error: error.into(), retry_after: None }
     }
+
+    /// The response.
+    #[must_use]
+    pub fn response(self) -> Response<Body> {
+        let mut response = Problem::response(self.status, self.error);
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+        }
+        response
+    }
 }
 
 /// Reads a body, which must be JSON like `example`.
@@ -66,6 +76,12 @@ pub fn parse<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Refus
         let error = format!("the body must be JSON like {example}: {error}");
         Refused::new(StatusCode::BAD_REQUEST, error)
     })
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.error)
+    }
 }
 
 impl From<PathRejection> for Refused {
@@ -86,13 +102,13 @@ impl From<BytesRejection> for Refused {
 
 impl From<WriteError> for Refused {
     fn from(error: WriteError) -> Refused {
-        let retry = matches!(error, WriteError::QueueFull | WriteError::DiskFull);
+        let retry = matches!(error, WriteError::QueueFull);
         let status = match error {
             WriteError::UnknownNamespace(_) => StatusCode::NOT_FOUND,
             WriteError::Invalid(_) => StatusCode::BAD_REQUEST,
             WriteError::Taken(_) => StatusCode::CONFLICT,
+            WriteError::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
             WriteError::QueueFull
-            | WriteError::DiskFull
             | WriteError::ReadOnly(_)
             | WriteError::EndOfTime
             | WriteError::Superseded(_)
@@ -107,10 +123,6 @@ impl From<WriteError> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> axum::response::Response {
-        let mut response = Problem::response(self.status, self.error);
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, seconds);
-        }
-        response.into_response()
+        self.response().into_response()
     }
 }

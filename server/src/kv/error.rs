@@ -68,8 +68,10 @@ impl From<WriteError> for Unwritten {
             WriteError::QueueFull => Unwritten::busy(
                 "Too many writes are waiting. Nothing was written. Try again in a second.",
             ),
-            WriteError::DiskFull => Unwritten::busy(
-                "The server's disk is full. Nothing was written. Try again when there is room.",
+            WriteError::DiskFull => Unwritten::lasting(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "The server's disk is full. Nothing was written. Delete entries or namespaces, or make room on \
+                 that disk, and try again.",
             ),
             WriteError::Closed => {
                 Unwritten::busy("The server is stopping. Nothing was written. Try again.")

@@ -7,9 +7,6 @@ use super::{
     query::Query,
 };
 
-/// The least time until an entry expires, in seconds, unless the operator sets another one.
-pub const MIN_EXPIRATION_TTL: u64 = 60;
-
 /// The least time for which a read may be cached, in seconds.
 pub const MIN_CACHE_TTL: i128 = 30;
 

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use http::StatusCode;
 use kv_core::limits;
 
+use crate::bounds::TooOften;
+
 /// The longest piece of a caller's text that a sentence repeats, in characters.
 const MAX_SHOWN_CHARS: usize = 100;
 
@@ -95,6 +97,12 @@ impl Invalid {
         let limit = limits::MAX_METADATA_BYTES;
         let text = format!("Metadata length of {length} exceeds limit of {limit}.");
         Invalid::new(Rule::MetadataLength, text)
+    }
+}
+
+impl From<TooOften> for Invalid {
+    fn from(error: TooOften) -> Invalid {
+        Invalid::new(Rule::WriteRate, error.to_string())
     }
 }
 

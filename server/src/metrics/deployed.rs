@@ -20,6 +20,7 @@ fn exported() -> BTreeMap<String, BTreeSet<String>> {
     let metrics = Metrics::new();
     metrics.requests().answered(Api::Binding, Verb::Get, StatusCode::OK, Duration::ZERO);
     metrics.connections().cut("header-timeout");
+    metrics.access().refused("unknown");
     metrics.limits().tallies().tally("login").count(false, false);
     let mut status = kv_replicate::quic::Status::default();
     let mut peer = kv_replicate::quic::Peer::default();

@@ -26,6 +26,8 @@ pub enum Api {
     Doctor,
     /// Access tokens, for the command line.
     Tokens,
+    /// Overrides of rate limits.
+    Limits,
     /// Health and metrics.
     Ops,
     /// No API: an unknown path, or a request that was refused before it came to an API.
@@ -48,6 +50,7 @@ impl Api {
             Api::Cluster => "cluster",
             Api::Doctor => "doctor",
             Api::Tokens => "tokens",
+            Api::Limits => "limits",
             Api::Ops => "ops",
             Api::None => "none",
         }

@@ -20,6 +20,10 @@ pub struct StoreGauges {
     pub bytes: u64,
     /// Bodies of deleted and replaced values that garbage collection has not freed yet.
     pub garbage_bodies: usize,
+    /// Whether the disk has room for values.
+    pub takes_values: bool,
+    /// Bytes of the disk that are kept for the time when it is full.
+    pub reserve_bytes: u64,
     /// `writer`, `waiting`, `read_only` or `closed`.
     pub mode: &'static str,
     /// Namespaces that are not dropped.
@@ -55,6 +59,10 @@ pub(super) struct StoreMetrics {
     bytes: IntGauge,
     /// Bodies that are not freed yet.
     garbage_bodies: IntGauge,
+    /// 1 if the disk has room for values.
+    takes_values: IntGauge,
+    /// Bytes that are kept for a full disk.
+    reserve_bytes: IntGauge,
     /// 1 for the current mode, 0 for the others.
     mode: IntGaugeVec,
     /// Namespaces.
@@ -114,6 +122,16 @@ impl StoreMetrics {
                 "waypost_garbage_bodies",
                 "Bodies of deleted and replaced values that garbage collection has not freed yet.",
             ),
+            takes_values: gauge(
+                r,
+                "waypost_store_takes_values",
+                "1 if the disk has room for values; 0 if it was full, so that only deletes are taken.",
+            ),
+            reserve_bytes: gauge(
+                r,
+                "waypost_disk_reserve_bytes",
+                "Bytes of the disk that are kept for deletes and garbage collection once it is full.",
+            ),
             mode: gauges(
                 r,
                 "waypost_store_mode",
@@ -145,6 +163,8 @@ impl StoreMetrics {
         self.queue_capacity.set(size(now.queue_capacity));
         self.bytes.set(number(now.bytes));
         self.garbage_bodies.set(size(now.garbage_bodies));
+        self.takes_values.set(i64::from(now.takes_values));
+        self.reserve_bytes.set(number(now.reserve_bytes));
         self.namespaces.set(size(now.namespaces));
         self.damaged_keys.set(size(now.damaged_keys));
         self.title_conflicts.set(size(now.title_conflicts));

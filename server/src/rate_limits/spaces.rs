@@ -30,6 +30,17 @@ impl Spaces {
         }
     }
 
+    /// The namespaces that the configuration names.
+    pub(super) fn names(&self) -> Vec<Box<[u8]>> {
+        let spaces = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        spaces.keys().cloned().collect()
+    }
+
+    /// Returns whether the configuration names a namespace.
+    pub(super) fn knows(&self, namespace: &[u8]) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(namespace)
+    }
+
     /// Returns whether the configuration names the counters of a limit in a namespace.
     pub(super) fn has(&self, namespace: &[u8], limit: &Limit) -> bool {
         let spaces = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,18 +1,44 @@
-//! Whom a request is from, and what that permits: everything about access is decided here, except for the namespaces of
-//! limits, which are in the body of a request.
+//! Whom a request is from, and which API that permits. What it permits within an API, such as namespaces and keys, is decided by
+//! the API, which knows how a request names them.
+
+use std::sync::Arc;
 
 use hyper::{
     Method, Request, Response, StatusCode,
     header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
+use kv_core::AccessTokens;
 
 use crate::{
-    access::{Answer, Client, Forbidden, Grant, Need, Space, Unauthenticated},
+    access::{Answer, Client, Demand, Forbidden, Grant, Need, Unauthenticated},
     api::{binding, ops, rest, rls},
     app::App,
+    audit::Actor,
     http::{Body, RequestBody, problem::Problem},
     metrics::Api,
 };
+
+/// The tokens at one moment, and what a request needs by them: both the check of web pages and that of the token follow it.
+pub(super) struct Entry {
+    /// The tokens.
+    tokens: Arc<AccessTokens>,
+    /// What the request needs.
+    demand: Demand,
+}
+
+impl Entry {
+    /// Finds out what a request of a client needs.
+    pub(super) fn of(app: &App, api: Api, method: &Method, client: &Client) -> Entry {
+        let tokens = app.store.tokens();
+        let demand = app.gate.demand(client, &tokens, may_lack_tokens(app, api, method));
+        Entry { tokens, demand }
+    }
+
+    /// Whether the request needs no token.
+    pub(super) fn is_free(&self) -> bool {
+        self.demand == Demand::Nothing
+    }
+}
 
 /// Finds out what a request permits, and checks that it permits the API. Probes of health need no token.
 ///
@@ -22,7 +48,7 @@ pub(super) async fn admit(
     app: &App,
     request: Request<RequestBody>,
     api: Api,
-    client: &Client,
+    (client, entry): (&Client, Entry),
 ) -> Result<(Grant, Request<RequestBody>), Response<Body>> {
     let path = request.uri().path();
     let is_open = match api {
@@ -33,21 +59,23 @@ pub(super) async fn admit(
     if is_open {
         return Ok((Grant::Free, request));
     }
-    let tokens = app.store.tokens();
-    let is_partial = may_lack_tokens(app, api, request.method());
-    let grant = match app.gate.admit(client, request.headers(), &tokens, is_partial) {
+    let Entry { tokens, demand } = entry;
+    let grant = match app.gate.admit(client, request.headers(), &tokens, demand) {
         Ok(grant) => grant,
         Err(why) => return Err(unauthenticated(app, request, api, client, why).await),
     };
     match need(api).and_then(|need| grant.check(need).err()) {
         None => Ok((grant, request)),
-        Some(why) => Err(forbidden(app, request, api, &why).await),
+        Some(why) => {
+            app.audit.refused(Actor { client, token: grant.token() }, "scope");
+            Err(forbidden(app, request, api, &why).await)
+        }
     }
 }
 
 /// Whether a request needs a token because the store may lack those of its cluster. The state of a location that joins
 /// contains no data, and whoever makes it join must see it.
-pub(super) fn may_lack_tokens(app: &App, api: Api, method: &Method) -> bool {
+fn may_lack_tokens(app: &App, api: Api, method: &Method) -> bool {
     let is_status = match api {
         Api::Ops => true,
         Api::Cluster => matches!(*method, Method::GET | Method::HEAD),
@@ -61,36 +89,7 @@ fn need(api: Api) -> Option<Need<'static>> {
     match api {
         Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens => Some(Need::Admin),
         Api::Ops => Some(Need::Ops),
-        Api::Binding | Api::Rest | Api::Ratelimit | Api::Rls | Api::None => None,
-    }
-}
-
-/// Checks that a call of the binding API is permitted. Of its methods, PUT and DELETE write; a bulk get is a POST.
-///
-/// # Errors
-/// The response to a request that is refused.
-pub(super) async fn admit_to(
-    app: &App,
-    request: Request<RequestBody>,
-    name: &str,
-    grant: &Grant,
-) -> Result<Request<RequestBody>, Response<Body>> {
-    if let Grant::Free = grant {
-        return Ok(request);
-    }
-    let checked = {
-        let namespaces = app.store.namespaces();
-        let found = namespaces.resolve(name);
-        let title = found.map_or(name, |found| &found.title);
-        let space = Space { title, id: found.map(|found| found.id) };
-        grant.check(match *request.method() {
-            Method::GET | Method::HEAD | Method::POST => Need::KvRead(space),
-            _ => Need::KvWrite(space),
-        })
-    };
-    match checked {
-        Ok(()) => Ok(request),
-        Err(why) => Err(forbidden(app, request, Api::Binding, &why).await),
+        Api::Binding | Api::Rest | Api::Ratelimit | Api::Rls | Api::Limits | Api::None => None,
     }
 }
 
@@ -103,6 +102,7 @@ async fn unauthenticated(
     why: Unauthenticated,
 ) -> Response<Body> {
     app.metrics.access().refused(why.reason());
+    app.audit.refused(Actor { client, token: None }, why.reason());
     let (status, text) = match app.gate.refused(client, why).await {
         Answer::Refuse => (StatusCode::UNAUTHORIZED, why.to_string()),
         Answer::TooMany => (StatusCode::TOO_MANY_REQUESTS, TOO_MANY_REFUSED.to_owned()),

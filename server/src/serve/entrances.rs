@@ -1,20 +1,20 @@
 //! The listeners of a server: bound before the store is opened, with certificates that follow their files.
 
-use std::{fs::File, io::Read as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use kv_core::Store;
 use tokio::time::sleep;
 
-use super::error::ServeError;
+use super::{admin_token::AdminToken, error::ServeError};
 use crate::{
-    access::{Gate, TokenText},
+    access::Gate,
+    alarms::{ConfigurationFault, Part},
+    app::App,
     config::{Config, ListenerSettings, Settings},
     connection::{Entrance, Listener, SocketMode},
     tls::{Tls, TlsError},
 };
 
-/// The longest file of a token, in bytes.
-const MAX_TOKEN_FILE_BYTES: u64 = 4096;
 /// How often the files of certificates are looked at.
 const CHECK: Duration = Duration::from_secs(2);
 
@@ -34,17 +34,10 @@ pub(super) fn bind(
 }
 
 /// Reads the token of the setting `admin-token-file`, and makes the gate of all listeners.
-pub(super) fn gate(settings: &Settings) -> Result<Gate, ServeError> {
-    let Some(path) = &settings.admin_token_file else { return Ok(Gate::default()) };
-    let wrong = |reason: String| ServeError::AdminToken { path: path.clone(), reason };
-    let file = File::open(path).map_err(|error| wrong(error.to_string()))?;
-    let mut text = String::new();
-    let read = file.take(MAX_TOKEN_FILE_BYTES).read_to_string(&mut text);
-    read.map_err(|error| wrong(error.to_string()))?;
-    let token: TokenText = text.trim().parse().map_err(|error| {
-        wrong(format!("{error}. `waypost token generate` prints one for this setting"))
-    })?;
-    Ok(Gate::new(Some(&token)))
+pub(super) fn gate(settings: &Settings) -> Result<(Gate, Option<AdminToken>), ServeError> {
+    let Some(path) = &settings.admin_token_file else { return Ok((Gate::default(), None)) };
+    let (file, token) = AdminToken::load(path)?;
+    Ok((Gate::new(Some(&token)), Some(file)))
 }
 
 /// Checks that clients of listeners which other machines reach can have a token. A member of a cluster may receive the
@@ -80,29 +73,31 @@ impl Certificates {
     }
 
     /// Reads all files again, for the handshakes from now on. A listener whose files can't be used keeps
-    /// the certificate that it has, and a line in the log says why.
-    pub fn reload(&self) {
-        self.each(|tls| tls.reload().map(|()| true));
+    /// the certificate that it has; a line in the log and an alarm say why.
+    pub(super) fn reload(&self, faults: &ConfigurationFault) {
+        self.each(faults, |tls| tls.reload().map(|()| true));
     }
 
     /// Reloads what changes, until it is dropped.
-    pub(super) async fn follow(self) {
+    pub(super) async fn follow(self, app: Arc<App>) {
         while !self.0.is_empty() {
             sleep(CHECK).await;
-            self.each(Tls::reload_if_changed);
+            self.each(app.alarms.configuration(), Tls::reload_if_changed);
         }
     }
 
-    /// Logs what came of a reload of each.
-    fn each(&self, reload: impl Fn(&Tls) -> Result<bool, TlsError>) {
-        for tls in &self.0 {
+    /// Reloads each, and reports what came of it.
+    fn each(&self, faults: &ConfigurationFault, reload: impl Fn(&Tls) -> Result<bool, TlsError>) {
+        for (place, tls) in self.0.iter().enumerate() {
             let path = tls.files().certificate.display();
-            match reload(tls) {
+            let reloaded = reload(tls);
+            let is_new = faults.set(Part::Certificate(place), tls.fault());
+            match reloaded {
                 Ok(true) => tracing::info!("new connections use the certificate in {path}"),
-                Ok(false) => {}
-                Err(error) => tracing::error!(
+                Err(error) if is_new => tracing::error!(
                     "{error}. New connections use the former certificate of {path}, until its files can be used"
                 ),
+                Ok(false) | Err(_) => {}
             }
         }
     }

@@ -60,6 +60,14 @@ pub enum ServeError {
         /// Why not.
         reason: String,
     },
+    /// The audit log can't be opened.
+    #[error("--audit-log: can't open {}: {source}; check that the user of the server may write there", path.display())]
+    AuditLog {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The certificate of a listener can't be used.
     #[error("{place}: the listener can't have TLS: {source}")]
     Tls {

@@ -13,10 +13,13 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
+use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::entrances::Certificates;
+use super::{admin_token::AdminToken, entrances::Certificates};
 use crate::{
+    access::TokenText,
+    alarms::Part,
     api::rls::{Domains, Fields, LoadError, Rls},
     app::App,
     config::{
@@ -68,6 +71,8 @@ pub(super) struct Reloader {
     router: Arc<Router>,
     /// The certificates of the listeners.
     certificates: Certificates,
+    /// The file of the setting `admin-token-file`.
+    admin_token: Option<AdminToken>,
     /// The files that are looked at.
     watched: Arc<Watched>,
     /// Their state when they were last read.
@@ -81,8 +86,12 @@ impl Reloader {
     pub(super) fn new(
         sources: Sources,
         config: Config,
-        (app, router): (Arc<App>, Arc<Router>),
-        certificates: Certificates,
+        (app, router, certificates, admin_token): (
+            Arc<App>,
+            Arc<Router>,
+            Certificates,
+            Option<AdminToken>,
+        ),
     ) -> Reloader {
         Reloader {
             sources: Arc::new(sources),
@@ -92,6 +101,7 @@ impl Reloader {
             app,
             router,
             certificates,
+            admin_token,
             watched: Arc::new(Watched { rls: config.rls_source, faulty: Vec::new() }),
             read: config.rls_stamp,
             changing: None,
@@ -104,9 +114,44 @@ impl Reloader {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = hangups.next() => self.reload("SIGHUP").await,
-                _ = looks.tick() => self.look().await,
+                () = hangups.next() => {
+                    self.app.audit.reopen();
+                    self.take_admin_token(|file| Some(file.reload()));
+                    self.certificates.reload(self.app.alarms.configuration());
+                    self.reload("SIGHUP").await;
+                }
+                _ = looks.tick() => {
+                    self.take_admin_token(AdminToken::look);
+                    self.look().await;
+                }
             }
+        }
+    }
+
+    /// Takes the token of its file, if `read` has read that. If it can't be used, the former token stays in use.
+    fn take_admin_token(
+        &mut self,
+        read: impl FnOnce(&mut AdminToken) -> Option<Result<TokenText, String>>,
+    ) {
+        let Some(file) = &mut self.admin_token else { return };
+        let Some(token) = read(file) else { return };
+        let path = file.path().display();
+        let error = match token {
+            Ok(token) => {
+                if self.app.gate.replace_admin(&token) {
+                    let detail = json!({"id": token.id().to_string()});
+                    self.app.audit.own("token.replace", "done", &detail);
+                    tracing::info!(id = %token.id(), "took the changed token of {path} (admin-token-file)");
+                }
+                None
+            }
+            Err(reason) => Some(format!("--admin-token-file: {path}: {reason}")),
+        };
+        let faults = self.app.alarms.configuration();
+        if faults.set(Part::AdminToken, error.clone())
+            && let Some(error) = error
+        {
+            tracing::error!("{error}. The former token stays in use until the file can be used");
         }
     }
 
@@ -147,7 +192,7 @@ impl Reloader {
         match loaded {
             Ok(Ok(domains)) => {
                 let rates = self.app.rate_limits.load();
-                self.keep_metrics(rates.names(), &domains);
+                self.keep_metrics(rates.all_named().map(|named| &named.name[..]), &domains);
                 tracing::info!(
                     limits = domains.paths().len(),
                     "took the changed limits of Envoy (rls-config)"
@@ -162,6 +207,7 @@ impl Reloader {
 
     /// Takes a configuration.
     fn apply(&mut self, config: Config, why: &str) {
+        self.app.audit.own("configuration.reload", "done", &json!({"why": why}));
         let Config { settings, listeners, rate_limits, rls, rls_source, rls_stamp } = config;
         self.keep_metrics(names(&rate_limits), &rls);
         tracing::info!(
@@ -170,7 +216,6 @@ impl Reloader {
             "reloaded the configuration ({why})"
         );
         self.app.rate_limits.replace(rate_limits);
-        self.certificates.reload();
         self.fields = settings.rls_headers;
         self.apply_rls(rls);
         let List(allowed) = settings.allowed_hosts.clone();
@@ -217,7 +262,8 @@ impl Reloader {
 
     /// Reports a faulty configuration.
     fn report(&self, error: &str) {
-        if self.app.alarms.configuration().set(Some(error.to_owned())) {
+        self.app.audit.own("configuration.reload", "refused", &json!({"why": error}));
+        if self.app.alarms.configuration().set(Part::Settings, Some(error.to_owned())) {
             tracing::error!(
                 "the changed configuration is faulty, the former one stays in use: {error}"
             );
@@ -226,7 +272,7 @@ impl Reloader {
 
     /// Reports that the configuration is not faulty any more.
     fn mended(&self) {
-        self.app.alarms.configuration().set(None);
+        self.app.alarms.configuration().set(Part::Settings, None);
     }
 }
 

@@ -1,16 +1,25 @@
 //! The store of a server: opened with the settings, closed with the counters of rate limits in it.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use kv_core::{Durability, MemberId, OpenError, Options, Store};
 use tokio::time::sleep;
 
 use super::error::ServeError;
 use crate::{
+    alarms::DataDirectory,
     config::{Config, List},
     metrics::Metrics,
     rate_limits::{RateLimitSettings, RateLimits},
 };
+
+/// The name of the store's file in its directory.
+const FILE: &str = "waypost.redb";
+
+/// What must not be removed while the server runs.
+pub(super) fn watched(data: &Path) -> DataDirectory {
+    DataDirectory::opened([data.to_owned(), data.join(FILE)])
+}
 
 /// An open store, and the rate limits whose counters it keeps while the server is stopped.
 #[derive(Debug)]

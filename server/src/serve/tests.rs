@@ -10,6 +10,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::{
     api,
+    audit::AuditLog,
     cluster::{self, NewCluster},
     config::Given,
 };
@@ -29,8 +30,9 @@ async fn start_first(data: &TempDir) -> (Running, Config) {
     let metrics = Arc::new(Metrics::new());
     let location = location::load(&config.settings).expect("a location");
     let opened = OpenStore::open(&config, Some(made.member), &metrics).expect("a store");
-    let running =
-        start(&config, location, opened, (Gate::default(), metrics)).await.expect("it starts");
+    let running = start(&config, location, opened, (Gate::default(), metrics, AuditLog::default()))
+        .await
+        .expect("it starts");
     (running, config)
 }
 

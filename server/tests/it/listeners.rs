@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read as _,
+    io::{Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,7 +10,8 @@ use std::{
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
     version,
@@ -58,27 +59,41 @@ impl Ca {
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-/// Connects with TLS to a server whose certificate `ca` issued.
-fn connect(server: &Server, ca: &Ca, own: Option<(String, String)>, protocols: &[&str]) -> Tls {
+/// A client that trusts `ca`.
+fn client_config(
+    ca: &Ca,
+    own: Option<(String, String)>,
+    protocol: &'static SupportedProtocolVersion,
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(ca.der()).expect("a CA");
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
-        .expect("both versions")
+        .with_protocol_versions(&[protocol])
+        .expect("a version")
         .with_root_certificates(roots);
-    let mut config = match own {
+    match own {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("one")];
             let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
             builder.with_client_auth_cert(chain, key).expect("its key")
         }
-    };
-    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    }
+}
+
+/// Connects with TLS.
+fn connect_with(server: &Server, config: Arc<ClientConfig>) -> Tls {
     let stream = TcpStream::connect(&server.address).expect("the server listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time");
     let name = ServerName::try_from("localhost").expect("a name");
-    StreamOwned::new(ClientConnection::new(Arc::new(config), name).expect("a client"), stream)
+    StreamOwned::new(ClientConnection::new(config, name).expect("a client"), stream)
+}
+
+/// Connects with TLS to a server whose certificate `ca` issued.
+fn connect(server: &Server, ca: &Ca, own: Option<(String, String)>, protocols: &[&str]) -> Tls {
+    let mut config = client_config(ca, own, &version::TLS13);
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    connect_with(server, Arc::new(config))
 }
 
 /// A server with TLS, and its files.
@@ -135,6 +150,49 @@ fn a_handshake_that_takes_too_long_ends() {
 }
 
 #[test]
+fn connections_that_send_nothing_or_half_a_hello_keep_nobody_from_a_handshake() {
+    let ca = Ca::new();
+    // One handshake at a time.
+    let (server, ..) = start(&ca, &["--max-connections", "10"]);
+    let mut idle: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for (one, begin) in idle.iter_mut().zip([&[][..], &[22], &[22, 3, 1, 0, 100, 1]]) {
+        one.send(begin);
+    }
+    assert_eq!(Peer::new(connect(&server, &ca, None, &[])).request(ALIVE).status, 200);
+    // A beginning that never ends is cut.
+    let mut long = server.connect();
+    let record = [&[22, 3, 1, 64, 0, 1, 0, 255, 255][..], &[0; 16_380]].concat();
+    while long.try_send(&record).is_ok() {}
+    assert_eq!(Peer::new(connect(&server, &ca, None, &[])).request(ALIVE).status, 200);
+}
+
+#[test]
+fn a_session_does_not_outlive_the_ca_of_its_client() {
+    let (ca, old, new) = (Ca::new(), Ca::new(), Ca::new());
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("clients.pem");
+    fs::write(&path, old.0.pem()).expect("a file");
+    let (server, ..) = start(&ca, &["--client-ca", path.to_str().expect("UTF-8")]);
+    for protocol in [&version::TLS13, &version::TLS12] {
+        fs::write(&path, old.0.pem()).expect("a file");
+        // One configuration: it keeps the tickets of its sessions.
+        let config = Arc::new(client_config(&ca, Some(old.issue()), protocol));
+        eventually("the client is accepted", || {
+            let mut tls = connect_with(&server, Arc::clone(&config));
+            tls.write_all(ALIVE.as_bytes()).is_ok() && tls.read(&mut [0; 12]).is_ok()
+        });
+        let mut resumed = connect_with(&server, Arc::clone(&config));
+        assert_eq!(Peer::new(&mut resumed).request(ALIVE).status, 200);
+        assert_eq!(resumed.conn.handshake_kind(), Some(HandshakeKind::Resumed));
+        fs::write(&path, new.0.pem()).expect("a file");
+        eventually("the client is refused", || {
+            let mut tls = connect_with(&server, Arc::clone(&config));
+            tls.write_all(ALIVE.as_bytes()).is_err() || tls.read(&mut [0; 12]).is_err()
+        });
+    }
+}
+
+#[test]
 fn a_certificate_that_changes_is_used_and_drops_no_connection() {
     let (old, new) = (Ca::new(), Ca::new());
     let (server, certificate, key) = start(&old, &[]);
@@ -143,6 +201,7 @@ fn a_certificate_that_changes_is_used_and_drops_no_connection() {
     let good = fs::read(&key).expect("the key");
     fs::write(&key, "not a key").expect("a file");
     server.await_log("key.pem has no private key");
+    server.await_log("alarm faulty-configuration: ");
     assert_eq!(Peer::new(connect(&server, &old, None, &[])).request(ALIVE).status, 200);
     fs::write(&key, good).expect("a file");
     new.write(certificate.parent().expect("a directory"));
@@ -153,6 +212,7 @@ fn a_certificate_that_changes_is_used_and_drops_no_connection() {
         tls.conn.complete_io(&mut tls.sock).is_ok() && !tls.conn.is_handshaking()
     };
     eventually("the new certificate is used", is_new);
+    server.await_log_times("faulty-configuration", 2);
     assert_eq!(open.request(ALIVE).status, 200);
 }
 

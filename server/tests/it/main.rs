@@ -1,16 +1,19 @@
 //! Tests of the binary as a process: its command line, its connections, its end.
 
 mod addresses;
+mod audit;
 mod bounds;
 mod cluster;
 mod commands;
 mod connections;
 mod demo;
+mod deploy;
 mod head;
 mod http;
 mod kv;
 mod limits;
 mod listeners;
+mod overrides;
 mod owners;
 mod pipelining;
 mod process;
@@ -19,6 +22,7 @@ mod reload;
 mod requests;
 mod rest;
 mod rls;
+mod scopes;
 mod settings;
 mod stopping;
 mod tokens;

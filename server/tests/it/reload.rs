@@ -9,7 +9,7 @@ use std::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::process::Server;
+use crate::process::{Server, run};
 
 /// A limit whose period ends in no test.
 const TWO: &str = "[limits.login]\nlimit = 2\nperiod = \"700d\"\n";
@@ -164,4 +164,51 @@ fn a_configmap_of_kubernetes_is_taken_when_its_link_is_replaced() {
     one.server.await_log("took the changed limits of Envoy");
     assert!(one.metrics().contains(r#"limit="rls:d.two"#));
     assert!(!one.has_alarm());
+}
+
+#[test]
+fn the_token_of_a_file_is_replaced_without_a_restart_and_a_faulty_file_keeps_the_former_one() {
+    let files = TempDir::new().expect("a temporary directory can be made");
+    let made = || {
+        let made = run(["token", "generate"]);
+        String::from_utf8(made.stdout).expect("UTF-8").trim().to_owned()
+    };
+    let (old, new, newer) = (made(), made(), made());
+    let path = files.path().join("token");
+    fs::write(&path, &old).expect("the file can be written");
+    let args = ["--admin-token-file", path.to_str().expect("UTF-8")];
+    let one = Reloaded::start_in(files, "", &args);
+    let mut open = one.server.connect();
+    let mut status = |token: &str| {
+        let head =
+            format!("GET /v1/tokens HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        open.request(head).status
+    };
+    let has_alarm = |token: &str| {
+        let head =
+            format!("GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let metrics = one.server.connect().request(head).body;
+        metrics.contains("waypost_alarm{kind=\"faulty-configuration\",of=\"here\"} 1\n")
+    };
+    assert_eq!((status(&old), status(&new)), (200, 401));
+    // A file that can't be used, first by its change and then by a signal.
+    one.replace("token", &new[..20]);
+    one.server.await_log(&format!("--admin-token-file: {}: ", path.display()));
+    one.server.await_log("faulty-configuration");
+    one.server.signal(Signal::HUP);
+    one.server.await_log("reloaded the configuration");
+    assert_eq!(status(&old), 200);
+    assert!(has_alarm(&old));
+    one.replace("token", &format!("{new}\n"));
+    one.server.await_log("took the changed token");
+    assert_eq!((status(&old), status(&new)), (401, 200));
+    one.server.await_log_times("faulty-configuration", 2);
+    assert!(!has_alarm(&new));
+    one.replace("token", &newer);
+    one.server.signal(Signal::HUP);
+    one.server.await_log_times("took the changed token", 2);
+    assert_eq!((status(&new), status(&newer)), (401, 200));
+    for token in [&old, &new, &newer] {
+        assert!(!one.server.log().contains(&token[4..]), "a token is in the log");
+    }
 }

@@ -13,18 +13,18 @@ use crate::{
     process::{Server, run, waypost},
 };
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("the output is UTF-8")
 }
 
 /// The line that a command printed.
-fn printed(output: &Output) -> String {
+pub(crate) fn printed(output: &Output) -> String {
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout).trim().to_owned()
 }
 
 /// A directory whose store has a token with the scope `admin`.
-fn directory() -> (TempDir, String) {
+pub(crate) fn directory() -> (TempDir, String) {
     let directory = TempDir::new().expect("a directory");
     let data = directory.path().join("data");
     let data = data.to_str().expect("UTF-8");
@@ -36,7 +36,7 @@ fn directory() -> (TempDir, String) {
 }
 
 /// A server with two namespaces, one of them called `a`, and a client that is an administrator.
-fn start(args: &[&str]) -> (Server, String) {
+pub(crate) fn start(args: &[&str]) -> (Server, String) {
     let (directory, admin) = directory();
     let server =
         Server::start_in(directory, "127.0.0.1:0", &[&["--namespaces", "a,b"], args].concat());
@@ -44,7 +44,7 @@ fn start(args: &[&str]) -> (Server, String) {
 }
 
 /// Creates a token over the API of a running server.
-fn create(server: &Server, admin: &str, scopes: &str) -> (String, String) {
+pub(crate) fn create(server: &Server, admin: &str, scopes: &str) -> (String, String) {
     let body = format!("{{\"scopes\":[{scopes}],\"description\":\"of a test\"}}");
     let (status, body) = send(server, "POST", "/v1/tokens", Some(admin), &body);
     assert_eq!(status, 201, "{body}");
@@ -53,7 +53,7 @@ fn create(server: &Server, admin: &str, scopes: &str) -> (String, String) {
     (field("token"), field("id"))
 }
 
-fn head(method: &str, target: &str, token: Option<&str>, body: &str) -> String {
+pub(crate) fn head(method: &str, target: &str, token: Option<&str>, body: &str) -> String {
     let token = token.map_or_else(String::new, |it| format!("Authorization: Bearer {it}\r\n"));
     let length = body.len();
     format!(
@@ -61,7 +61,7 @@ fn head(method: &str, target: &str, token: Option<&str>, body: &str) -> String {
     )
 }
 
-fn send(
+pub(crate) fn send(
     server: &Server,
     method: &str,
     target: &str,
@@ -101,6 +101,18 @@ const ROUTES: &[(&str, &str, &str, &[&str])] = &[
         "v",
         &["kv:write=a", "kv:write=*"],
     ),
+    (
+        "GET",
+        "/client/v4/accounts/local/storage/kv/namespaces/title:a/keys?values=true&reverse=true",
+        "",
+        &["kv:read=a", "kv:read=*", "kv:write=a", "kv:write=*"],
+    ),
+    (
+        "DELETE",
+        "/client/v4/accounts/local/storage/kv/namespaces/title:a/keys?prefix=none",
+        "",
+        &["kv:write=a", "kv:write=*"],
+    ),
     ("GET", "/client/v4/accounts/local/storage/kv/namespaces/title:a", "", &[]),
     ("GET", "/ratelimit?namespace=n&key=k&limit=9&period=60", "", &["ratelimit=n", "ratelimit=*"]),
     (
@@ -109,6 +121,19 @@ const ROUTES: &[(&str, &str, &str, &[&str])] = &[
         "{\"checks\":[{\"namespace\":\"n\",\"limit\":9,\"period\":60},{\"namespace\":\"m\",\"limit\":9,\"period\":60}]}",
         &["ratelimit=*"],
     ),
+    (
+        "GET",
+        "/v1/limits/namespace:n/overrides",
+        "",
+        &["ratelimit:override=n", "ratelimit:override=*"],
+    ),
+    (
+        "PUT",
+        "/v1/limits/namespace%3An/overrides/k",
+        "{\"limit\":9}",
+        &["ratelimit:override=n", "ratelimit:override=*"],
+    ),
+    ("DELETE", "/v1/limits/nowhere/overrides/k", "", &["ratelimit:override=*"]),
     ("GET", "/v1/namespaces", "", &[]),
     ("POST", "/v1/namespaces", "{\"title\":\"\"}", &[]),
     ("DELETE", "/v1/namespaces/nowhere", "", &[]),
@@ -132,6 +157,8 @@ const ROUTES: &[(&str, &str, &str, &[&str])] = &[
             "kv:write=*",
             "ratelimit=n",
             "ratelimit=*",
+            "ratelimit:override=n",
+            "ratelimit:override=*",
         ],
     ),
 ];
@@ -139,9 +166,17 @@ const ROUTES: &[(&str, &str, &str, &[&str])] = &[
 #[test]
 fn a_token_permits_what_its_scopes_say_on_every_route_and_an_error_names_the_missing_one() {
     let (server, admin) = start(&[]);
-    for scope in
-        ["kv:read=a", "kv:read=*", "kv:write=a", "kv:write=*", "ratelimit=n", "ratelimit=*", "ops"]
-    {
+    for scope in [
+        "kv:read=a",
+        "kv:read=*",
+        "kv:write=a",
+        "kv:write=*",
+        "ratelimit=n",
+        "ratelimit=*",
+        "ratelimit:override=n",
+        "ratelimit:override=*",
+        "ops",
+    ] {
         let (token, _) = create(&server, &admin, &format!("\"{scope}\""));
         for (method, target, body, permitted) in ROUTES {
             let (status, answer) = send(&server, method, target, Some(&token), body);

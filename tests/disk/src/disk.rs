@@ -18,12 +18,14 @@ mod files;
 mod media;
 mod names;
 mod process;
+mod room;
 
 use files::Files;
 pub use files::Image;
 pub use media::{Keep, Loss, SECTOR_BYTES};
 use names::FileId;
 use process::Process;
+use room::Room;
 
 /// The file with redb's database.
 pub const FILE: &str = "waypost.redb";
@@ -107,6 +109,8 @@ struct Inner {
     rng: Rng,
     armed: Vec<Armed>,
     is_full: bool,
+    /// The room for files, if the disk has a size.
+    room: Option<Room>,
     is_paused: bool,
     /// Increases when all handles become invalid.
     life: u64,
@@ -136,6 +140,7 @@ impl FailingDisk {
             rng,
             armed: Vec::new(),
             is_full: false,
+            room: None,
             is_paused: false,
             life: 0,
             counts: Counts::default(),
@@ -193,6 +198,11 @@ impl FailingDisk {
     /// The disk is full from now on.
     pub fn fill(&self) {
         self.inner().is_full = true;
+    }
+
+    /// Gives the disk a size, in bytes. It is for an empty disk, and for its first process only.
+    pub fn limit(&self, capacity: usize) {
+        self.inner().room = Some(Room::new(capacity));
     }
 
     /// The disk has space again.

@@ -12,8 +12,9 @@ use waypost::{
     alarms::AlarmBook,
     api::rls::{Domains, Fields, Rls, parse},
     app::App,
+    audit::AuditLog,
     http::incoming::long_bodies,
-    kv::bounds::Bounds,
+    bounds::Bounds,
     metrics::Metrics,
     rate_limits::{CurrentLimits, NamedLimits, RateLimits},
     router::Router,
@@ -59,6 +60,7 @@ pub fn app() -> Arc<App> {
         membership: None,
         drain: Arc::default(),
         alarms: AlarmBook::default(),
+        audit: AuditLog::default(),
     })
 }
 

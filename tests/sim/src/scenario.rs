@@ -59,6 +59,7 @@ pub mod slow_link;
 pub mod stranded;
 pub mod suspended;
 pub mod swapped;
+pub mod two_halves;
 pub mod two_old_images;
 pub mod two_snapshots;
 pub mod unheard_member;

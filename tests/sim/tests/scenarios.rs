@@ -269,6 +269,11 @@ fn two_stores_that_lack_old_deletions_are_not_rebuilt_from_each_other() {
 }
 
 #[test]
+fn two_stores_that_lack_deletions_of_each_other_are_rebuilt_by_turns() {
+    passes(scenario::two_halves::run);
+}
+
+#[test]
 fn a_store_that_is_rebuilt_while_all_others_are_restored_becomes_their_source() {
     passes(scenario::all_restored::run);
 }

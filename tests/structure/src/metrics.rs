@@ -4,7 +4,7 @@ use std::fmt;
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Block, FnArg, ReturnType, Signature, Type, Visibility};
+use syn::{Block, ReturnType, Signature, Type, Visibility};
 
 use crate::source::{Crate, File};
 
@@ -32,7 +32,7 @@ pub struct Metrics {
     pub private_string_errors: Vec<String>,
     /// The functions of more than [`FUNCTION_LINES`] lines.
     pub long_functions: Vec<String>,
-    /// The functions of more than [`ARGUMENTS`] arguments.
+    /// The functions of more than [`ARGUMENTS`] arguments. Implementations of traits do not count: the trait decides.
     pub many_arguments: Vec<String>,
     /// The functions whose blocks are nested deeper than [`NESTING`].
     pub deep_functions: Vec<String>,
@@ -161,12 +161,6 @@ impl Functions<'_> {
         if lines > FUNCTION_LINES {
             self.metrics.long_functions.push(format!("{name} ({lines} lines)"));
         }
-        let arguments = signature.inputs.iter();
-        let arguments = arguments.filter(|argument| !matches!(argument, FnArg::Receiver(_)));
-        let arguments = arguments.count() + usize::from(signature.receiver().is_some());
-        if arguments > ARGUMENTS {
-            self.metrics.many_arguments.push(format!("{name} ({arguments} arguments)"));
-        }
         let outer = self.nesting.replace((0, 0));
         for statement in &body.stmts {
             self.visit_stmt(statement);
@@ -175,6 +169,16 @@ impl Functions<'_> {
         self.nesting = outer;
         if deepest > NESTING {
             self.metrics.deep_functions.push(format!("{name} (nested {deepest})"));
+        }
+    }
+
+    /// Counts the arguments of a function that is free to have fewer.
+    fn arguments(&mut self, signature: &Signature) {
+        let arguments = signature.inputs.len();
+        if arguments > ARGUMENTS {
+            let (path, line) = (&self.file.path, signature.ident.span().start().line);
+            let name = format!("{path}:{line} {} ({arguments} arguments)", signature.ident);
+            self.metrics.many_arguments.push(name);
         }
     }
 
@@ -190,6 +194,7 @@ impl Functions<'_> {
 
 impl<'ast> Visit<'ast> for Functions<'_> {
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.arguments(&item.sig);
         self.function(&item.sig, &item.vis, &item.block);
     }
 
@@ -201,11 +206,23 @@ impl<'ast> Visit<'ast> for Functions<'_> {
         visit::visit_item_struct(self, item);
     }
 
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        if item.trait_.is_none() {
+            for inner in &item.items {
+                if let syn::ImplItem::Fn(function) = inner {
+                    self.arguments(&function.sig);
+                }
+            }
+        }
+        visit::visit_item_impl(self, item);
+    }
+
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
         self.function(&item.sig, &item.vis, &item.block);
     }
 
     fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+        self.arguments(&item.sig);
         if let Some(body) = &item.default {
             self.function(&item.sig, &Visibility::Inherited, body);
         }

@@ -11,12 +11,14 @@ use redb::Database;
 use super::{
     file::{open_database, open_or_create, put_away, write_batch},
     guard::{failed, guard},
+    room::Room,
     seal::{Seals, seal},
     snapshot::{RedbSnapshot, view},
 };
 use crate::engine::{
-    api::{Batch, CommitNo, Engine, EngineError, Mode, Status, Visibility},
-    storage::Directory,
+    api::{self, Batch, CommitNo, Engine, EngineError, Mode, Status, Visibility},
+    reserve::Reserve,
+    storage::{Directory, DiskFile},
     watched::{Failure, FirstFailure},
 };
 
@@ -28,6 +30,10 @@ pub struct RedbEngine {
     pub(super) cache_bytes: usize,
     /// The database, its disk and its mode.
     state: RwLock<State>,
+    /// What the disk keeps for the time when it is full.
+    reserve: Arc<Reserve>,
+    /// Whether the disk has room for values.
+    pub(super) room: Room,
     /// Which of its states open without a check after a crash.
     seals: Seals,
 }
@@ -42,6 +48,8 @@ pub(super) struct State {
     pub(super) mode: Mode,
     /// Why the mode is [`Mode::Waiting`]: the disk is full.
     pub(super) is_full: bool,
+    /// A sync has succeeded since the file was opened or reopened.
+    pub(super) has_synced: bool,
     /// Why a sync failed, if one did. From then on only a new process may write.
     pub(super) sync_failed: Option<String>,
     /// The owner closed it for good.
@@ -79,7 +87,8 @@ impl RedbEngine {
         directory: Arc<dyn Directory>,
         cache_bytes: usize,
     ) -> Result<RedbEngine, EngineError> {
-        let disk = FirstFailure::new(open_or_create(&*directory)?);
+        let reserve = Reserve::open(&directory);
+        let disk = FirstFailure::new(reserve.behind(open_or_create(&*directory)?));
         let (database, durable) = guard(|| open_database(&disk, cache_bytes))?;
         let state = State {
             latest: durable.commit(),
@@ -88,13 +97,21 @@ impl RedbEngine {
             disk,
             mode: Mode::Writer,
             is_full: false,
+            has_synced: false,
             sync_failed: None,
             is_closed: false,
             reopened: 0,
             durable: Some(durable),
         };
         let (state, seals) = (RwLock::new(state), Seals::default());
-        Ok(RedbEngine { directory, cache_bytes, state, seals })
+        let room = Room::new(Arc::clone(&reserve));
+        room.refill();
+        Ok(RedbEngine { directory, cache_bytes, state, reserve, room, seals })
+    }
+
+    /// The file as it is written: where the disk has no room, the reserve gives some.
+    pub(super) fn with_reserve(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        self.reserve.behind(file)
     }
 
     /// Locks the state, to read it.
@@ -108,10 +125,10 @@ impl RedbEngine {
     }
 
     /// Runs one write transaction. Recovers if it fails.
-    fn transact(
+    fn transact<T>(
         &self,
-        run: impl FnOnce(&Database) -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
+        run: impl FnOnce(&Database) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
         let result = {
             let state = self.read_state();
             match (&state.mode, &state.database) {
@@ -123,7 +140,10 @@ impl RedbEngine {
                 _ => return Err(EngineError::Closed),
             }
         };
-        let Err(error) = result else { return Ok(()) };
+        let error = match result {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
         let failure = self.read_state().disk.failure();
         self.recover();
         Err(match failure {
@@ -159,8 +179,9 @@ impl Engine for RedbEngine {
         if self.read_state().latest + 1 != n {
             return Err(EngineError::Stale);
         }
-        self.transact(|database| write_batch(database, n, &batch))?;
+        let removed = self.transact(|database| write_batch(database, n, &batch))?;
         self.write_state().latest = n;
+        self.room.committed(removed);
         Ok(())
     }
 
@@ -169,7 +190,9 @@ impl Engine for RedbEngine {
             return Ok(());
         }
         self.transact(|database| database.begin_write().map_err(failed)?.commit().map_err(failed))?;
+        self.room.synced();
         let mut state = self.write_state();
+        state.has_synced = true;
         let Some(database) = &state.database else {
             return Err(EngineError::Closed);
         };
@@ -206,6 +229,10 @@ impl Engine for RedbEngine {
         }
     }
 
+    fn room(&self) -> api::Room {
+        self.room.seen()
+    }
+
     fn bytes(&self) -> u64 {
         self.read_state().disk.disk.size().unwrap_or(0)
     }
@@ -218,13 +245,16 @@ impl Engine for RedbEngine {
         match mode {
             Mode::Waiting(_) => {
                 if is_full {
-                    self.has_room()?;
+                    self.has_free_room()?;
                 }
                 self.recover();
             }
             Mode::Closed(_) => self.recover(),
             Mode::Writer | Mode::ReadOnly(_) if failed => self.recover(),
-            Mode::Writer => self.seal_if_idle()?,
+            Mode::Writer => {
+                self.room.refill();
+                self.seal_if_idle()?;
+            }
             Mode::ReadOnly(_) => {}
         }
         Ok(false)

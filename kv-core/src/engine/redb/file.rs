@@ -107,13 +107,15 @@ pub(super) fn put_away(database: Option<Database>) {
     }
 }
 
-/// Commits rows and the number of the commit in one transaction of redb, without a sync.
+/// Commits rows and the number of the commit in one transaction of redb, without a sync. Returns how many bytes of keys and
+/// rows it has removed more than it added.
 pub(super) fn write_batch(
     database: &Database,
     n: CommitNo,
     batch: &Batch,
-) -> Result<(), EngineError> {
+) -> Result<i64, EngineError> {
     let mut transaction = database.begin_write().map_err(failed)?;
+    let (mut removed, mut added) = (0, 0);
     transaction.set_durability(Durability::None).map_err(failed)?;
     for table in Table::ALL {
         let mut rows = batch.iter().filter(|(of, ..)| *of == table).peekable();
@@ -122,16 +124,22 @@ pub(super) fn write_batch(
         }
         let mut open = transaction.open_table(definition(table)).map_err(failed)?;
         for (_, key, value) in rows {
-            match value {
-                Some(value) => open.insert(&key[..], &value[..]).map_err(failed_read)?,
+            let former = match value {
+                Some(value) => {
+                    added += key.len() + value.len();
+                    open.insert(&key[..], &value[..]).map_err(failed_read)?
+                }
                 None => open.remove(&key[..]).map_err(failed_read)?,
             };
+            removed += former.map_or(0, |row| key.len() + row.value().len());
         }
         if table == Table::Meta {
             open.insert(COMMIT_ROW, &n.to_be_bytes()[..]).map_err(failed_read)?;
         }
     }
-    transaction.commit().map_err(failed)
+    transaction.commit().map_err(failed)?;
+    let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+    Ok(signed(removed) - signed(added))
 }
 
 #[cfg(test)]

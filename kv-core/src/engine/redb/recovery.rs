@@ -52,9 +52,12 @@ impl RedbEngine {
         if let Some(reason) = &state.sync_failed {
             return Err(EngineError::ReadOnly(reason.clone()));
         }
-        let disk = FirstFailure::new(reopen(&*self.directory)?);
+        let disk = FirstFailure::new(self.with_reserve(reopen(&*self.directory)?));
+        // A file that was full has free pages after a commit that failed, and takes smaller ones. It is opened at once only
+        // if the last attempt led to something.
+        let is_worth_while = self.room.has_reserve() && state.has_synced;
         let opened = guard(|| {
-            if state.is_full {
+            if state.is_full && !is_worth_while {
                 find_room(&*disk)?;
             }
             let (database, _) = open_database(&disk, self.cache_bytes)?;
@@ -71,6 +74,7 @@ impl RedbEngine {
                 state.disk = disk;
                 state.mode = Mode::Writer;
                 state.is_full = false;
+                state.has_synced = false;
                 state.durable = Some(durable);
                 Ok(())
             }
@@ -93,7 +97,7 @@ impl RedbEngine {
     }
 
     /// Checks that a full disk has space again. The open database is not touched.
-    pub(super) fn has_room(&self) -> Result<(), EngineError> {
+    pub(super) fn has_free_room(&self) -> Result<(), EngineError> {
         let disk = FirstFailure::new(reopen(&*self.directory)?);
         let found = find_room(&*disk);
         if let Some(Failure::Sync(_)) = disk.failure() {

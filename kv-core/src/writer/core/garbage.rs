@@ -12,6 +12,10 @@ use crate::{
     },
 };
 
+/// Most rows of each kind that one step of garbage collection changes on a full disk: it writes the pages that it changes
+/// elsewhere, before the old ones are free.
+const ROWS_WITHOUT_ROOM: usize = 256;
+
 /// Most values that were freed too early and are reported at a time.
 const MAX_FREED_EARLY: usize = 256;
 
@@ -27,8 +31,10 @@ where
             return self.gc.collected(now.mono, self.config.gc_interval, None);
         }
         self.close_time(now);
+        let rows = self.gc.rows(self.config.gc_rows);
+        let takes_values = self.committer.engine().room().takes_values;
         let limits = GcLimits {
-            rows: self.gc.rows(self.config.gc_rows),
+            rows: if takes_values { rows } else { rows.min(ROWS_WITHOUT_ROOM) },
             bodies: self.config.gc_bodies,
             stable: self.stable(),
             expired_ms: self.expired_ms(),

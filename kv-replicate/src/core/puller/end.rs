@@ -37,6 +37,25 @@ impl Puller {
         }
     }
 
+    /// The disk had no room for values of a session. It goes on, because the deletes behind them make room.
+    pub(in crate::core) fn lacks_room(&mut self, peer: MemberId, session: u64) {
+        if let Some(session) = self.session(peer, session) {
+            session.untaken().lack_room();
+        }
+    }
+
+    /// Gives a session up that has brought everything but values which the disk has no room for. Nothing is counted: what one
+    /// of these values has replaced is in no row of the session.
+    pub(super) fn try_later(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+    ) {
+        self.end(cx, bodies, peer);
+        self.failed.insert(peer, cx.local.mono() + AVOIDED_FOR);
+    }
+
     /// Gives a session up. The rows that it brought stay; its vector is not adopted.
     pub(in crate::core) fn end(
         &mut self,

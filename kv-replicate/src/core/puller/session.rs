@@ -260,7 +260,7 @@ impl Session {
         self.damaged.iter().cloned().collect()
     }
 
-    /// The late rows that were not taken.
+    /// The rows that were not taken: late ones, and those that the disk had no room for.
     pub(super) fn untaken(&mut self) -> &mut Untaken {
         &mut self.untaken
     }

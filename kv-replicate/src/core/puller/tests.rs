@@ -290,3 +290,33 @@ fn a_source_that_could_not_read_too_many_rows_is_queried_again_a_minute_later() 
     let again = receiver.pull_within(Duration::from_secs(100));
     assert!(again - before >= Duration::from_secs(60), "{:?}", again - before);
 }
+
+#[test]
+fn a_session_whose_values_find_no_room_counts_nothing_and_is_repeated_a_minute_later() {
+    let mut receiver = Receiver::new();
+    let first = receiver.pull();
+    receiver.page(&first, vec![row_of(PEER, 1)], End::Round);
+    let (id, _) = receiver.commit();
+    let (results, visible) = (Some(vec![Applied::Full]), VersionVector::default());
+    let before = receiver.now;
+    receiver.handle(Event::Applied { id, results, visible });
+    assert!(receiver.core.poll_work().is_none(), "no vector is adopted");
+    let again = receiver.pull_within(Duration::from_secs(100));
+    assert!(again - before >= Duration::from_secs(60), "{:?}", again - before);
+    assert_eq!(
+        receiver.pull().after,
+        None,
+        "it begins from the start, for the values before its end"
+    );
+}
+
+#[test]
+fn a_session_goes_on_behind_a_value_that_finds_no_room() {
+    let mut receiver = Receiver::new();
+    let first = receiver.pull();
+    receiver.batch(&first, [1, 2], End::Batch(dot(2)));
+    let (id, _) = receiver.commit();
+    let results = Some(vec![Applied::Full, Applied::Won { concurrent: false }]);
+    receiver.handle(Event::Applied { id, results, visible: VersionVector::default() });
+    assert_eq!(receiver.pull().after, Some(dot(2)));
+}

@@ -1,5 +1,11 @@
+use std::sync::Arc;
+
 use super::*;
-use crate::core::testing::{Fixture, PEER, THIRD, US, dot, row_of, vector};
+use crate::{
+    SalvagedRow,
+    core::testing::{Fixture, PEER, THIRD, US, dot, row_of, vector},
+    inspect::Place,
+};
 
 /// A location whose store is rebuilt and has rows.
 fn rebuilding() -> (Fixture, Rebuild, Puller) {
@@ -204,6 +210,55 @@ fn a_rebuild_that_has_adopted_vectors_is_compared_before_it_ends_or_ends_after_a
     fixture.wait(Duration::from_millis(1));
     rebuild.watch(&mut fixture.context(), &puller);
     assert!(ends(&mut fixture));
+}
+
+/// A location that has just rebuilt from a peer. It has collected tombstones that the peer lacks.
+fn rebuilt() -> (Fixture, Rebuild) {
+    let (mut fixture, mut rebuild, _) = rebuilding();
+    fixture.store(|store| store.collected = vector(2));
+    fixture.connect(PEER);
+    fixture.progress(PEER, |progress| progress.durable = vector(1));
+    rebuild.compared(&mut fixture.context(), PEER);
+    assert!(ends(&mut fixture));
+    fixture.store(|store| store.rebuilding = false);
+    rebuild.follow(&mut fixture.context());
+    (fixture, rebuild)
+}
+
+#[test]
+fn of_two_stores_that_lack_tombstones_of_each_other_the_one_that_has_rebuilt_lets_the_other_rebuild()
+ {
+    let (mut fixture, mut rebuild) = rebuilt();
+    assert!(!rebuild.begin(&mut fixture.context(), PEER, vector(3)), "it is the peer's turn");
+    fixture.progress(PEER, |progress| progress.durable = vector(2));
+    assert!(rebuild.begin(&mut fixture.context(), PEER, vector(3)), "the peer has rebuilt");
+}
+
+#[test]
+fn a_peer_that_does_not_rebuild_in_its_turn_is_not_awaited_for_ever() {
+    let (mut fixture, mut rebuild) = rebuilt();
+    fixture.wait(turns::TURN.saturating_sub(Duration::from_millis(1)));
+    assert!(!rebuild.begin(&mut fixture.context(), PEER, vector(3)));
+    fixture.wait(Duration::from_millis(1));
+    assert!(rebuild.begin(&mut fixture.context(), PEER, vector(3)));
+}
+
+#[test]
+fn a_store_that_lets_one_peer_rebuild_still_rebuilds_from_another() {
+    let (mut fixture, mut rebuild) = rebuilt();
+    fixture.connect(THIRD);
+    assert!(rebuild.begin(&mut fixture.context(), THIRD, vector(3)));
+}
+
+#[test]
+fn a_peer_that_counts_all_that_was_collected_here_has_no_turn() {
+    let (mut fixture, mut rebuild, _) = rebuilding();
+    fixture.connect(PEER);
+    fixture.progress(PEER, |progress| progress.durable = vector(2));
+    rebuild.compared(&mut fixture.context(), PEER);
+    fixture.store(|store| store.rebuilding = false);
+    rebuild.follow(&mut fixture.context());
+    assert!(rebuild.begin(&mut fixture.context(), PEER, vector(3)));
 }
 
 #[test]

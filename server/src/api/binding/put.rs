@@ -3,11 +3,10 @@
 use http::{Response, header};
 use kv_core::{Attributes, Key, Metadata, NamespaceId, Operation, Outcome, WriteError};
 
-use super::{call::Call, get::etag, metadata, refusal::Refusal};
+use super::{call::Call, get::etag, metadata, permission::Permission, refusal::Refusal};
 use crate::{
-    app::App,
     http::{Body, incoming::Incoming},
-    kv::{expiry, upload::receive},
+    kv::{Invalid, expiry, upload::receive},
 };
 
 /// Responds to a put. If the value is too long, at most `max_discarded` bytes are read.
@@ -16,19 +15,21 @@ use crate::{
 /// cut off stores nothing. In memory are the bytes that the connection has read and about two chunks
 /// more.
 pub(super) async fn respond(
-    app: &App,
+    permission: Permission<'_>,
     namespace: NamespaceId,
     call: &Call<'_>,
     body: &mut Incoming,
     max_discarded: u64,
 ) -> Result<Response<Body>, Refusal> {
+    let app = permission.app;
     let key = call.target.key()?;
     let expires_at =
         expiry::expires_at(call.target.query(), app.store.now_ms() / 1000, app.bounds.min_ttl())?;
-    app.bounds.check_put(namespace, key.as_bytes())?;
+    app.bounds.check_put(namespace, key.as_bytes()).map_err(Invalid::from)?;
     let metadata = call.metadata()?.map(|text| metadata::parse(text.as_bytes())).transpose()?;
     let metadata = metadata.map(Metadata::new).transpose().map_err(WriteError::from)?;
     let value = receive(app, body, max_discarded).await?;
+    permission.recheck()?;
     let put = Operation::Put {
         namespace,
         key: Key::new(key.as_bytes()).map_err(WriteError::from)?,

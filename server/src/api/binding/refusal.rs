@@ -289,7 +289,7 @@ mod tests {
     fn every_refused_write_reports_whether_it_was_written() {
         for (error, status, retry, expected) in [
             (WriteError::QueueFull, 503, Some(1), "Try again"),
-            (WriteError::DiskFull, 503, Some(1), "Nothing was written"),
+            (WriteError::DiskFull, 507, None, "Delete entries"),
             (WriteError::Closed, 503, Some(1), "Nothing was written"),
             (WriteError::ReadOnly("it is".into()), 503, None, "it is. Nothing was written"),
             (WriteError::EndOfTime, 503, None, "its clock shows the year 2200"),

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     access::{Grant, Need},
     metrics::Tally,
-    rate_limits::{self, Period, RateLimits},
+    rate_limits::{self, Applied, Period, RateLimits, UNLIMITED},
 };
 
 /// The action on a counter.
@@ -36,8 +36,8 @@ struct Resolved<'r, 'a> {
     namespace: Cow<'a, [u8]>,
     /// The key of the counter in its namespace.
     key: Cow<'a, [u8]>,
-    /// The limit, complete.
-    limit: Limit,
+    /// The limit, complete, with the override of its key.
+    limit: Applied,
     /// What happens to the counter.
     action: Action,
     /// Where the decision is counted.
@@ -53,8 +53,8 @@ pub(super) struct Checked<'a> {
     pub(super) decision: Decision,
     /// The name of the limit; none if the caller described it.
     pub(super) name: Option<&'a str>,
-    /// The limit.
-    pub(super) limit: Limit,
+    /// The limit; none if its key is not limited.
+    pub(super) limit: Option<Limit>,
 }
 
 /// The outcome of a request.
@@ -100,16 +100,20 @@ pub(super) fn run<'r>(
 /// Counts all checks or none.
 fn run_all<'r>(rates: &'r RateLimits, checks: &[Resolved<'r, '_>]) -> Result<Outcome<'r>, Invalid> {
     let requests = checks.iter().map(|check| match check.action {
-        Action::Check(cost) => Ok(check.request(cost)),
+        Action::Check(cost) => Ok((!check.limit.is_unlimited()).then(|| check.request(cost))),
         _ => Err(Invalid::Conflict(
             "with `all`, every check counts: no peek, record, refund or reset",
         )),
     });
-    let requests: Vec<ratelimit::Request<'_>> = requests.collect::<Result<_, _>>()?;
-    let decided = rates.limiter().check_all(&requests);
-    let checked = checks.iter().zip(&decided.decisions).map(|(check, decision)| {
-        check.count(rates, decision);
-        check.checked(*decision)
+    let requests: Vec<Option<ratelimit::Request<'_>>> = requests.collect::<Result<_, _>>()?;
+    let limited: Vec<_> = requests.iter().copied().flatten().collect();
+    let decided = rates.limiter().check_all(&limited);
+    let mut decisions = decided.decisions.into_iter();
+    let checked = checks.iter().zip(&requests).map(|(check, request)| {
+        let decision = request.and_then(|_| decisions.next()).unwrap_or(UNLIMITED);
+        let decision = check.limit.decision(decision, rates.limiter().now_ms());
+        check.count(rates, &decision);
+        check.checked(decision)
     });
     Ok(Outcome::Batch { success: decided.allowed, checked: checked.collect() })
 }
@@ -117,16 +121,22 @@ fn run_all<'r>(rates: &'r RateLimits, checks: &[Resolved<'r, '_>]) -> Result<Out
 impl<'r> Resolved<'r, '_> {
     /// Performs the check.
     fn run(&self, rates: &RateLimits) -> Checked<'r> {
+        if self.limit.is_unlimited() && self.action != Action::Reset {
+            self.count(rates, &UNLIMITED);
+            return self.checked(UNLIMITED);
+        }
         let limiter = rates.limiter();
+        let now = limiter.now_ms();
+        let decision = |decided| self.limit.decision(decided, now);
         match self.action {
             Action::Check(cost) => {
-                let decision = limiter.check(&self.request(cost));
+                let decision = decision(limiter.check_at(now, &self.request(cost)));
                 self.count(rates, &decision);
                 self.checked(decision)
             }
-            Action::Peek(cost) => self.checked(limiter.peek(&self.request(cost))),
+            Action::Peek(cost) => self.checked(decision(limiter.peek_at(now, &self.request(cost)))),
             Action::Record(cost) => {
-                let decision = limiter.record(&self.request(cost));
+                let decision = decision(limiter.record_at(now, &self.request(cost).cost(cost)));
                 // The usage has happened: nobody was denied.
                 self.tally.count(false, decision.shadowed);
                 self.checked(decision)
@@ -144,12 +154,13 @@ impl<'r> Resolved<'r, '_> {
 
     /// The request to the limiter.
     fn request(&self, cost: u32) -> ratelimit::Request<'_> {
-        ratelimit::Request::new(&self.namespace, &self.key, self.limit).cost(cost)
+        self.limit.request(&self.namespace, &self.key, cost)
     }
 
     /// The counter after a refund or reset, which always succeeds, whatever the counter is.
     fn state(&self, rates: &RateLimits) -> Checked<'r> {
         let decision = rates.limiter().peek(&self.request(0));
+        let decision = self.limit.decision(decision, rates.limiter().now_ms());
         self.checked(Decision { allowed: true, shadowed: false, ..decision })
     }
 
@@ -160,7 +171,8 @@ impl<'r> Resolved<'r, '_> {
 
     /// The outcome with this decision.
     fn checked(&self, decision: Decision) -> Checked<'r> {
-        Checked { decision, name: self.name, limit: self.limit }
+        let limit = (!self.limit.is_unlimited()).then(|| self.limit.limit());
+        Checked { decision, name: self.name, limit }
     }
 }
 
@@ -184,13 +196,15 @@ fn resolve<'r: 'a, 'a>(
     };
     grant.check(Need::Ratelimit(&namespace))?;
     let limit = if is_described { rates.described(&namespace, limit) } else { limit };
+    let key = check.key.unwrap_or_default();
+    let name = named.map(|named| named.name.as_str());
     Ok(Resolved {
+        limit: rates.applied(name, (&namespace, &key), limit, || rates.limiter().now_ms()),
         namespace,
-        key: check.key.unwrap_or_default(),
-        limit,
+        key,
         action,
         tally: named.map_or_else(|| rates.unnamed(), |named| rates.tally(named)),
-        name: named.map(|named| named.name.as_str()),
+        name,
     })
 }
 

@@ -17,6 +17,7 @@ use kv_core::NamespaceId;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{
+    auth,
     blocking::blocking,
     failure::{self, Failure, code},
     keys::range::{self, RangeRequest},
@@ -24,6 +25,7 @@ use super::{
     namespaces,
 };
 use crate::{
+    access::{Grant, Keys},
     admission::Admission,
     app::App,
     http::{
@@ -31,7 +33,7 @@ use crate::{
         incoming::{Incoming, Unread},
         reply,
     },
-    kv::{bulk_get, query::Query},
+    kv::{bulk_get, permission::Access, query::Query},
 };
 
 pub mod read;
@@ -72,7 +74,7 @@ impl Kind {
 
 /// `PUT …/bulk`, `POST …/bulk/delete`, `DELETE …/bulk`.
 pub(super) async fn write(
-    app: &Arc<App>,
+    (app, grant): (&Arc<App>, &Grant),
     admission: &Admission,
     (id, kind): (&str, Kind),
     body: &mut Incoming,
@@ -85,9 +87,9 @@ pub(super) async fn write(
     }
     let permit = admission.admit().await.map_err(|_refused| busy())?;
     let (sender, receiver) = channel(1);
-    let app = Arc::clone(app);
+    let (app, grant) = (Arc::clone(app), grant.clone());
     let task = tokio::task::spawn_blocking(move || {
-        let response = perform(&app, namespace, kind, receiver);
+        let response = perform((&app, &grant), namespace, kind, receiver);
         drop(permit);
         response
     });
@@ -104,7 +106,7 @@ fn busy() -> Failure {
 
 /// `DELETE …/keys?prefix=P`: deletes up to [`MAX_ITEMS`](read::MAX_ITEMS) keys of a range.
 pub(super) async fn delete_range(
-    app: &Arc<App>,
+    (app, grant): (&Arc<App>, &Grant),
     admission: &Admission,
     (id, query): (&str, Query<'_>),
     body: &mut Incoming,
@@ -120,10 +122,10 @@ pub(super) async fn delete_range(
     let request = RangeRequest::of(query)?;
     body.discard(MAX_BULK_BYTES as u64).await;
     let permit = admission.admit().await.map_err(|_refused| busy())?;
-    let app = Arc::clone(app);
+    let (app, grant) = (Arc::clone(app), grant.clone());
     let task = tokio::task::spawn_blocking(move || {
         let (keys, is_complete) = range::keys(&app.store, namespace, &request, read::MAX_ITEMS)?;
-        let mut writer = Writer::new(&app, namespace);
+        let mut writer = Writer::new((&app, &grant), namespace);
         let deleted = keys.into_iter().try_for_each(|key| writer.delete_key(key));
         let response = writer.finish_range(OPERATION, deleted, is_complete);
         drop(permit);
@@ -152,13 +154,13 @@ async fn feed(body: &mut Incoming, sender: Sender<Result<Bytes, Unread>>) {
 
 /// Reads and writes, on a thread that may block.
 fn perform(
-    app: &App,
+    (app, grant): (&App, &Grant),
     namespace: NamespaceId,
     kind: Kind,
     receiver: Receiver<Result<Bytes, Unread>>,
 ) -> Result<Response<Body>, Failure> {
     let mut source = Source { receiver, piece: Bytes::new(), failure: None };
-    let mut writer = Writer::new(app, namespace);
+    let mut writer = Writer::new((app, grant), namespace);
     let outcome = match kind {
         Kind::Put => read::pairs(&mut source, &mut writer),
         Kind::Delete => read::keys(&mut source, |key| writer.delete(key)),
@@ -200,7 +202,7 @@ impl Read for Source {
 
 /// `POST …/bulk/get`.
 pub(super) async fn get(
-    app: &App,
+    (app, grant): (&App, &Grant),
     id: &str,
     body: &mut Incoming,
 ) -> Result<Response<Body>, Failure> {
@@ -209,6 +211,9 @@ pub(super) async fn get(
     let namespace = namespaces::find(&app.store, id, "bulk get keys")?;
     let body = body.whole(bulk_get::MAX_REQUEST_BYTES, Some(&app.long_bodies)).await?;
     let request = bulk_get::Request::parse(&body)?;
+    for key in &request.keys {
+        auth::check(app, grant, id, Access::Read, Keys::With(key))?;
+    }
     let answer = move |store: &kv_core::Store| {
         let reply = bulk_get::answer(store, namespace, request)?.inside(BEFORE, AFTER);
         Ok(reply::with_type(StatusCode::OK, reply::JSON, reply.into_body()?))

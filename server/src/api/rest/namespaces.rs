@@ -9,6 +9,7 @@ use kv_core::{
 };
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
     accounts::PageInfo,
@@ -18,7 +19,8 @@ use super::{
 };
 use crate::{
     app::App,
-    http::{Body, incoming::Incoming, json, problem::MAX_BODY_BYTES},
+    audit::noted,
+    http::{Body, incoming::Incoming, json::object_from_slice, problem::MAX_BODY_BYTES},
     kv::{invalid::shown, query::Query},
 };
 
@@ -53,7 +55,7 @@ struct Wanted {
 const TITLE: &str = "title:";
 
 /// The title in a segment of a path, if it has one in place of an id.
-fn title_in(raw: &str) -> Option<Cow<'_, str>> {
+pub(super) fn title_in(raw: &str) -> Option<Cow<'_, str>> {
     match percent_decode_str(raw).decode_utf8().ok()? {
         Cow::Borrowed(text) => text.strip_prefix(TITLE).map(Cow::Borrowed),
         Cow::Owned(text) => text.strip_prefix(TITLE).map(|title| Cow::Owned(title.to_owned())),
@@ -151,7 +153,8 @@ pub(super) async fn create(app: &App, body: &mut Incoming) -> Result<Response<Bo
     let account = Account::default();
     let create = Operation::CreateNamespace { account, title, id: None };
     let made = change(app, create, OPERATION).await?;
-    Ok(envelope::success(made))
+    let detail = json!({"id": made.id, "title": made.title});
+    Ok(noted(envelope::success(made), detail))
 }
 
 /// `PUT …/namespaces/{id}`.
@@ -164,7 +167,8 @@ pub(super) async fn rename(
     let id = find(&app.store, id, OPERATION)?;
     let title = title(app, body, OPERATION).await?;
     let renamed = change(app, Operation::RenameNamespace { id, title }, OPERATION).await?;
-    Ok(envelope::success(renamed))
+    let detail = json!({"id": renamed.id, "title": renamed.title});
+    Ok(noted(envelope::success(renamed), detail))
 }
 
 /// `DELETE …/namespaces/{id}`.
@@ -178,7 +182,7 @@ pub(super) async fn remove(app: &App, id: &str) -> Result<Response<Body>, Failur
 /// The title in the body of a request.
 async fn title(app: &App, body: &mut Incoming, operation: &str) -> Result<Title, Failure> {
     let body = body.whole(MAX_BODY_BYTES, Some(&app.long_bodies)).await?;
-    let wanted: Wanted = json::object_from_slice(&body).map_err(|error| {
+    let wanted: Wanted = object_from_slice(&body).map_err(|error| {
         let message =
             format!(r#"{operation}: the body must be JSON like {{"title":"sessions"}}: {error}"#);
         Failure::invalid(code::BODY, message)

@@ -6,14 +6,15 @@ use http::{HeaderName, HeaderValue, Method, Response, header, request::Parts};
 use kv_core::{Attributes, Entry, Key, Metadata, NamespaceId, NewBody, Operation, WriteError};
 
 use super::{
-    envelope, failure::Failure, keys::metadata_json, limits::MAX_PUT_BYTES, multipart, namespaces,
-    numbers::whole,
+    auth, envelope, failure::Failure, keys::metadata_json, limits::MAX_PUT_BYTES, multipart,
+    namespaces, numbers::whole,
 };
 use crate::{
+    access::Grant,
     app::App,
     http::{Body, incoming::Incoming, stream},
     kv::{
-        expiry,
+        Invalid, expiry,
         key::{check_key, decode_key},
         query::Query,
         upload,
@@ -75,7 +76,7 @@ pub(super) fn metadata(app: &App, path: (&str, &str)) -> Result<Response<Body>, 
 
 /// `PUT …/values/{key}`. A put replaces value, metadata and expiration together.
 pub(super) async fn put(
-    app: &App,
+    (app, grant): (&App, &Grant),
     parts: &Parts,
     path: (&str, &str),
     body: &mut Incoming,
@@ -88,20 +89,21 @@ pub(super) async fn put(
         time.as_deref(),
         (app.store.now_ms() / 1000, app.bounds.min_ttl()),
     )?;
-    app.bounds.check_put(namespace, key.as_bytes())?;
+    app.bounds.check_put(namespace, key.as_bytes()).map_err(Invalid::from)?;
     let (body, metadata): (NewBody, Option<Metadata>) = match multipart::boundary(&parts.headers)? {
         Some(boundary) => multipart::receive(app, body, boundary).await?,
         None => (upload::receive(app, body, MAX_PUT_BYTES).await?, None),
     };
     let key = Key::new(key.as_bytes()).map_err(WriteError::from)?;
     let attributes = Attributes { metadata, expires_at };
+    auth::recheck(app, grant)?;
     app.writes.submit(Operation::Put { namespace, key, body, attributes }).await?;
     Ok(envelope::success(()))
 }
 
 /// `DELETE …/values/{key}`, which succeeds also if there is no such key.
 pub(super) async fn delete(
-    app: &App,
+    (app, grant): (&App, &Grant),
     path: (&str, &str),
     body: &mut Incoming,
 ) -> Result<Response<Body>, Failure> {
@@ -109,6 +111,7 @@ pub(super) async fn delete(
     let (namespace, key) = place(app, path, OPERATION)?;
     let key = Key::new(key.as_bytes()).map_err(WriteError::from)?;
     body.discard(MAX_PUT_BYTES).await;
+    auth::recheck(app, grant)?;
     match app.writes.submit(Operation::Delete { namespace, key }).await {
         Err(WriteError::UnknownNamespace(_)) => Err(Failure::no_namespace(OPERATION)),
         deleted => {

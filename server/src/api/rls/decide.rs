@@ -49,7 +49,7 @@ pub fn decide(
         rls.counts.unknown_domain();
         return Ok(response(vec![unmatched(); descriptors.len()]));
     };
-    let matched = AllMatched::new(tree, descriptors, request.hits_addend);
+    let matched = AllMatched::new(tree, (descriptors, request.hits_addend), rates, now_ms);
     let decisions = matched.check(rates.limiter(), now_ms);
     Ok(matched.answer(rls, rates, &decisions))
 }
@@ -96,7 +96,8 @@ impl AllMatched<'_> {
                 *decision = Some(Decision { allowed: true, shadowed: false, ..state });
             }
         }
-        decisions.into_iter().flatten().collect()
+        let decided = self.limited().zip(decisions.into_iter().flatten());
+        decided.map(|(limited, decision)| limited.decision(decision, now_ms)).collect()
     }
 
     /// Decides on the descriptors that count all together or not at all, and counts them if everything else
@@ -149,7 +150,7 @@ impl AllMatched<'_> {
                     continue;
                 }
                 Matched::Unlimited(rule) => {
-                    rls.tally(rates, Some(rule)).count(false, false);
+                    rls.tally(rates, *rule).count(false, false);
                     statuses.push(DescriptorStatus { limit_remaining: u32::MAX, ..unmatched() });
                     continue;
                 }
@@ -168,7 +169,8 @@ impl AllMatched<'_> {
         let mut response = response(statuses);
         if let Some((limited, decision)) = closest {
             let name = limited.rule.map_or("", |rule| &rule.name);
-            response.response_headers_to_add = rls.fields.of(name, &limited.limit, decision);
+            response.response_headers_to_add =
+                rls.fields.of(name, &limited.limit.limit(), decision);
         }
         response
     }
@@ -220,7 +222,7 @@ fn status(limited: &Limited<'_>, decision: &Decision) -> DescriptorStatus {
     DescriptorStatus {
         code: code.into(),
         current_limit: Some(CurrentLimit {
-            requests_per_unit: limited.limit.count(),
+            requests_per_unit: limited.limit.limit().count(),
             unit: limited.unit.into(),
             name: limited.rule.map(|rule| rule.name.clone()).unwrap_or_default(),
         }),

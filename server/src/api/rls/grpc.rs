@@ -151,7 +151,7 @@ fn should_rate_limit(
     grant: &Grant,
     request: &RateLimitRequest,
 ) -> Result<RateLimitResponse, Status> {
-    if let Grant::Scoped(_) = grant {
+    if let Grant::Scoped { .. } = grant {
         let namespace = format!("rls:{}", request.domain);
         grant.check(Need::Ratelimit(namespace.as_bytes())).map_err(|forbidden| {
             app.metrics.access().refused("scope");

@@ -2,13 +2,13 @@
 
 use std::{collections::HashSet, ops::Range};
 
-use ratelimit::{Algorithm, Limit, Request};
+use ratelimit::{Algorithm, Decision, Limit, Request};
 
 use super::{
     proto::{RateLimitDescriptor, RateLimitOverride, Unit},
     tree::{Rule, Tree, counter_of},
 };
-use crate::rate_limits::{Period, window};
+use crate::rate_limits::{Applied, Period, RateLimits, window};
 
 /// The most descriptors of a request that are matched. Those after them are denied.
 pub const MAX_DESCRIPTORS: usize = 1000;
@@ -20,8 +20,8 @@ pub(super) enum Matched<'a> {
     /// It can't be decided on, so it is denied. An error of the call would lift the limits of the other
     /// descriptors, because Envoy lets a request pass if the call fails.
     Refused,
-    /// A rule allows everything.
-    Unlimited(&'a Rule),
+    /// A rule, or the override of its key, allows everything. None for a limit in the request.
+    Unlimited(Option<&'a Rule>),
     /// A limit applies.
     Limited(Limited<'a>),
 }
@@ -43,8 +43,8 @@ pub(super) enum Effect {
 pub(super) struct Limited<'a> {
     /// None for a limit in the request.
     pub(super) rule: Option<&'a Rule>,
-    /// The limit, from the rule or from the request.
-    pub(super) limit: Limit,
+    /// The limit, from the rule or from the request, with the override of its key.
+    pub(super) limit: Applied,
     /// The unit in the response; Envoy shows it in its headers.
     pub(super) unit: Unit,
     /// The range of its counter's name in the text of all names.
@@ -53,6 +53,17 @@ pub(super) struct Limited<'a> {
     cost: u32,
     /// What they do.
     pub(super) effect: Effect,
+}
+
+impl Limited<'_> {
+    /// The decision for the response, from that of the limiter. A refund is never over a limit.
+    pub(super) fn decision(&self, decided: Decision, now_ms: u64) -> Decision {
+        let decision = self.limit.decision(decided, now_ms);
+        match self.effect {
+            Effect::Refund => Decision { allowed: true, shadowed: false, ..decision },
+            Effect::Check | Effect::Look | Effect::Record => decision,
+        }
+    }
 }
 
 /// The descriptors of a request, matched with the limits of their domain.
@@ -65,11 +76,24 @@ pub(super) struct AllMatched<'a> {
 
 impl<'a> AllMatched<'a> {
     /// Finds the limit of each descriptor. `hits` is the cost of those that name none.
-    pub(super) fn new(tree: &'a Tree, all: &[RateLimitDescriptor], hits: u32) -> AllMatched<'a> {
+    pub(super) fn new(
+        tree: &'a Tree,
+        (all, hits): (&[RateLimitDescriptor], u32),
+        rates: &RateLimits,
+        now_ms: u64,
+    ) -> AllMatched<'a> {
         let mut keys = Vec::new();
         let mut matched = Vec::with_capacity(all.len());
         for descriptor in all.iter().take(MAX_DESCRIPTORS) {
-            matched.push(match_one(tree, descriptor, hits, &mut keys));
+            let mut one = match_one(tree, descriptor, hits, &mut keys);
+            if let Matched::Limited(limited) = &mut one {
+                let counter = (tree.namespace.as_bytes(), &keys[limited.key.clone()]);
+                limited.limit = rates.applied(None, counter, limited.limit.limit(), || now_ms);
+                if limited.limit.is_unlimited() {
+                    one = Matched::Unlimited(limited.rule);
+                }
+            }
+            matched.push(one);
         }
         matched.resize_with(all.len(), || Matched::Refused);
         drop_replaced(&mut matched);
@@ -91,12 +115,8 @@ impl<'a> AllMatched<'a> {
 
     /// Returns the request of a descriptor to the limiter.
     pub(super) fn request(&self, limited: &Limited<'_>) -> Request<'_> {
-        Request {
-            namespace: self.tree.namespace.as_bytes(),
-            key: &self.keys[limited.key.clone()],
-            limit: limited.limit,
-            cost: limited.cost,
-        }
+        let key = &self.keys[limited.key.clone()];
+        limited.limit.request(self.tree.namespace.as_bytes(), key, limited.cost)
     }
 }
 
@@ -118,13 +138,13 @@ fn match_one<'a>(
         None => match tree.find(&descriptor.entries, keys) {
             None => return Matched::Nothing,
             Some(rule) => match rule.limit {
-                None => return Matched::Unlimited(rule),
+                None => return Matched::Unlimited(Some(rule)),
                 Some(limit) => (Some(rule), limit, rule.unit),
             },
         },
     };
     let (effect, cost) = effect(descriptor, hits, rule.and_then(|rule| rule.record));
-    let key = start..keys.len();
+    let (key, limit) = (start..keys.len(), Applied::plain(limit));
     Matched::Limited(Limited { rule, limit, unit, key, cost, effect })
 }
 
@@ -160,7 +180,9 @@ fn drop_replaced(matched: &mut [Matched<'_>]) {
     let mut replaced = HashSet::new();
     for one in &*matched {
         let rule = match one {
-            Matched::Limited(Limited { rule: Some(rule), .. }) | Matched::Unlimited(rule) => rule,
+            Matched::Limited(Limited { rule: Some(rule), .. }) | Matched::Unlimited(Some(rule)) => {
+                rule
+            }
             _ => continue,
         };
         replaced.extend(rule.replaces.iter().map(String::as_str));

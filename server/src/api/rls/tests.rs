@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod accepted;
+mod overrides;
 mod refused;
 mod reports;
 mod tree;

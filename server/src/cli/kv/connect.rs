@@ -6,8 +6,8 @@ use waypost_client::{Client, Namespace, Retry};
 
 use super::{
     super::{
-        address::ServerUrl,
         client::{ClientError, ServerArgs},
+        server_url::ServerUrl,
     },
     error::KvError,
 };

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use waypost_client::{BuildError, ConnectError};
 
-use super::super::{address::ServerUrl, client::ClientError, confirm::ConfirmError};
+use super::super::{client::ClientError, confirm::ConfirmError, server_url::ServerUrl};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,11 @@ pub(in crate::cli) enum KvError {
 }
 
 impl KvError {
+    /// Whether there is no such key.
+    pub(in crate::cli) fn is_no_key(&self) -> bool {
+        matches!(self, KvError::NoKey { .. })
+    }
+
     /// Whether the command itself was wrong.
     pub(in crate::cli) fn is_usage(&self) -> bool {
         match self {

@@ -61,6 +61,10 @@ impl Directory for Process {
         inner.files.sync_names();
         Ok(())
     }
+
+    fn capacity(&self) -> io::Result<u64> {
+        Ok(self.disk.inner().room.as_ref().map_or(0, |room| room.capacity as u64))
+    }
 }
 
 /// A file as one process has it open.
@@ -98,7 +102,9 @@ impl DiskFile for Handle {
         let running = Running::Write(self.file, offset, data);
         let mut inner = self.disk.inner();
         inner.begin(self.life, running)?;
-        if inner.is_full {
+        let has_room =
+            inner.room.as_mut().is_none_or(|room| room.take(self.file, offset, data.len()));
+        if inner.is_full || !has_room {
             inner.run_part(running);
             return Err(Inner::full());
         }
@@ -115,6 +121,9 @@ impl DiskFile for Handle {
             return Err(Inner::full());
         }
         inner.counts.set_lens += 1;
+        if let Some(room) = &mut inner.room {
+            room.set_len(self.file, len);
+        }
         inner.files.media_mut(self.file).set_len(len);
         Ok(())
     }

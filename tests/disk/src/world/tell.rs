@@ -92,6 +92,7 @@ impl World {
             | Applied::Refused(_)
             | Applied::Late(_)
             | Applied::NoRoom
+            | Applied::Full
             | Applied::FarAhead
             | Applied::Ignored => Event::RemoteRefused,
             Applied::Rebuilding => Event::RebuildBegan,

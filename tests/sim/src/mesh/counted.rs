@@ -12,7 +12,9 @@ use std::{
 use bytes::Bytes;
 use kv_core::{
     Table,
-    engine::{Batch, CommitNo, Engine, EngineError, Order, Snapshot, Status, Visibility, Visitor},
+    engine::{
+        Batch, CommitNo, Engine, EngineError, Order, Room, Snapshot, Status, Visibility, Visitor,
+    },
 };
 
 /// How many rows an engine has read.
@@ -83,6 +85,10 @@ impl<E: Engine> Engine for Counted<E> {
 
     fn status(&self) -> Status {
         self.engine.status()
+    }
+
+    fn room(&self) -> Room {
+        self.engine.room()
     }
 
     fn bytes(&self) -> u64 {

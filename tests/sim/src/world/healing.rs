@@ -191,7 +191,8 @@ impl World {
 
     /// Whether all locations hold all acknowledged writes durably, and the same writes of departed
     /// ones.
-    pub(super) fn is_equal(&self) -> bool {
+    #[must_use]
+    pub fn is_equal(&self) -> bool {
         let wanted = self.wanted();
         let is_equal = |node: &Node| {
             let is_settled = node.running.as_ref().is_some_and(|running| running.core.is_settled());

@@ -185,9 +185,9 @@ impl World {
     }
 
     /// A location's data directory is copied, and both copies run. No second location is copied meanwhile: if two
-    /// locations run twice, each half of their processes may take itself for the whole cluster and collect tombstones,
-    /// and the halves then rebuild from each other without end. The operator had an alarm before that, which says what
-    /// to stop.
+    /// locations run twice, each half of their processes may take itself for the whole cluster and collect tombstones. The
+    /// halves then rebuild from each other by turns, and one that counts no more than the other may no longer know what it
+    /// has deleted, before the other has dropped that. The operator had an alarm before, which says what to stop.
     pub(super) fn copy(&mut self, node: usize) -> Checked {
         let is_full = self.nodes.len() >= self.plan.nodes + SPARE_NODES;
         if !self.can_change(node) || is_full || self.runs_twice_beside(node) {

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use super::{
     super::{
+        auth,
         envelope::{self, Note},
         failure::{Failure, code},
         numbers::whole,
@@ -20,6 +21,7 @@ use super::{
     value::Value,
 };
 use crate::{
+    access::Grant,
     app::App,
     http::Body,
     kv::{Invalid, KvError, expiry, invalid::shown, key::check_key, metadata},
@@ -36,6 +38,8 @@ const MAX_NAMED: usize = 1000;
 pub(super) struct Writer<'a> {
     /// The location.
     app: &'a App,
+    /// What its sender may do.
+    grant: &'a Grant,
     /// Runs what the server does asynchronously.
     runtime: Handle,
     /// The namespace of all keys.
@@ -58,6 +62,8 @@ pub(super) enum Halt {
     Kv(KvError),
     /// Too many pairs are not valid.
     TooManyInvalid,
+    /// The token of the call is not accepted any more.
+    Refused(Failure),
 }
 
 impl<E: Into<KvError>> From<E> for Halt {
@@ -80,9 +86,10 @@ struct Outcome<'a> {
 
 impl<'a> Writer<'a> {
     /// A call that has written nothing yet.
-    pub(super) fn new(app: &'a App, namespace: NamespaceId) -> Writer<'a> {
+    pub(super) fn new((app, grant): (&'a App, &'a Grant), namespace: NamespaceId) -> Writer<'a> {
         Writer {
             app,
+            grant,
             runtime: Handle::current(),
             namespace,
             value: Value::new(app),
@@ -119,6 +126,7 @@ impl<'a> Writer<'a> {
 
     /// Queues a write. The oldest must have its outcome before there are too many.
     fn submit(&mut self, operation: Operation) -> Result<(), Halt> {
+        auth::recheck(self.app, self.grant).map_err(Halt::Refused)?;
         if self.in_flight.len() >= MAX_IN_FLIGHT {
             self.settle_one()?;
         }
@@ -177,6 +185,7 @@ impl<'a> Writer<'a> {
                 let message = format!("a request has at most {MAX_ITEMS} items");
                 Failure::invalid(code::INVALID, message)
             }
+            (Err(Stop::Sink(Halt::Refused(failure))), None) => failure,
             (Err(Stop::Sink(Halt::TooManyInvalid)), None) => {
                 let message = format!("more than {MAX_NAMED} items are not valid");
                 Failure::invalid(code::INVALID, message)
@@ -250,7 +259,7 @@ impl Sink for Writer<'_> {
         let now = (self.app.store.now_ms() / 1000, self.app.bounds.min_ttl());
         let value = self.runtime.block_on(self.value.finish(pair.base64.unwrap_or_default()))?;
         let checked = checked(&pair, now).and_then(|(key, attributes)| {
-            self.app.bounds.check_put(self.namespace, key.as_bytes())?;
+            self.app.bounds.check_put(self.namespace, key.as_bytes()).map_err(Invalid::from)?;
             Ok(((key, attributes), value?))
         });
         match checked {

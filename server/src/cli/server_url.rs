@@ -1,4 +1,4 @@
-//! The address of the server that a command uses.
+//! The address of a server, as people write it.
 
 use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 

@@ -5,16 +5,21 @@ use std::{sync::Arc, time::Duration};
 use kv_core::NamespaceId;
 use ratelimit::{BuildError, Limit, Limiter, OwnedLimit};
 
-use super::{
-    expiry::MIN_EXPIRATION_TTL,
-    invalid::{Invalid, Rule},
-};
+/// The least time until an entry expires in Workers KV, in seconds.
+const MIN_TTL: u64 = 60;
 
 /// The memory in which writes are counted if there may be one a second to a key: for more than 100,000 keys a second.
 const COUNTERS_BYTES: usize = 4 << 20;
 
 /// The most namespaces of an account of Workers KV.
 const MAX_NAMESPACES: usize = 1000;
+
+/// A key was put less than a second ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "429 Too Many Requests: strict is set, and a key may be put once a second, as in Workers KV."
+)]
+pub struct TooOften;
 
 /// The bounds that an operator sets for writes of keys. The default is those of Workers KV, without its bound on the rate of
 /// writes.
@@ -28,7 +33,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { min_ttl: MIN_EXPIRATION_TTL, rate: None }
+        Bounds { min_ttl: MIN_TTL, rate: None }
     }
 }
 
@@ -61,13 +66,9 @@ impl Bounds {
     /// Counts a put of a key.
     ///
     /// # Errors
-    /// A 429 if one was put less than a second ago and that is a bound.
-    pub fn check_put(&self, namespace: NamespaceId, key: &[u8]) -> Result<(), Invalid> {
+    /// If it was put less than a second ago and that is a bound.
+    pub fn check_put(&self, namespace: NamespaceId, key: &[u8]) -> Result<(), TooOften> {
         let Some(rate) = &self.rate else { return Ok(()) };
-        if rate.check(&[&namespace.0, key].concat()).allowed {
-            return Ok(());
-        }
-        let text = "429 Too Many Requests: strict is set, and a key may be put once a second, as in Workers KV.";
-        Err(Invalid::new(Rule::WriteRate, text))
+        if rate.check(&[&namespace.0, key].concat()).allowed { Ok(()) } else { Err(TooOften) }
     }
 }
