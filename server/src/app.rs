@@ -12,6 +12,7 @@ use crate::{
     admission::Admission,
     alarms::{self, AlarmBook, Raised, Snapshot, Verdict},
     audit::AuditLog,
+    bounds::Bounds,
     drain::Drain,
     membership::Membership,
     metrics::Metrics,
@@ -26,6 +27,8 @@ pub struct App {
     pub store: Store,
     /// All writes go through this.
     pub writes: Writes,
+    /// The bounds of writes that the operator sets.
+    pub bounds: Bounds,
     /// Bounds the long request bodies that are in memory at a time; see
     /// [`crate::http::incoming::long_bodies`].
     pub long_bodies: Admission,
@@ -119,6 +122,7 @@ mod tests {
         let store = Store::open(directory.path()).unwrap();
         let app = App {
             writes: Writes::new(store.clone(), Duration::ZERO, None),
+            bounds: Bounds::default(),
             long_bodies: long_bodies(),
             store,
             gate: Gate::default(),

@@ -1,10 +1,12 @@
 //! The command line: one tool, `waypost`.
 
+mod bench;
 mod ca;
 mod client;
 mod cluster;
 mod confirm;
 mod doctor;
+mod documents;
 mod health;
 mod kv;
 mod members;
@@ -17,7 +19,7 @@ mod variable;
 
 use std::{ffi::OsString, fmt::Display, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use kv_core::visible::escaped;
 
 use self::variable::environment;
@@ -66,6 +68,9 @@ enum Command {
     /// Create a cluster, invite locations into it, see its status.
     Cluster(cluster::Cluster),
     Doctor(doctor::Doctor),
+    Bench(Box<bench::Bench>),
+    Completions(documents::Completions),
+    Man(documents::Man),
     Token(token::Token),
     Health(health::Health),
 }
@@ -113,15 +118,17 @@ pub fn run() -> ExitCode {
         Command::Namespace(command) => {
             exit(namespace::run(command), namespace::CommandError::is_usage)
         }
+        Command::Kv(command) => {
+            let result = kv::run(command);
+            let is_no_key = result.as_ref().is_err_and(kv::KvError::is_no_key);
+            let code = exit(result, kv::KvError::is_usage);
+            if is_no_key { ExitCode::from(kv::NO_KEY) } else { code }
+        }
         Command::Health(command) => exit(health::run(&command), |_error| false),
-        Command::Kv(command) => match kv::run(command) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                report(&error);
-                kv::exit_code(&error)
-            }
-        },
         Command::Token(command) => exit(token::run(command), |_error| false),
+        Command::Bench(command) => exit(bench::run(*command), bench::CommandError::is_usage),
+        Command::Completions(command) => exit(command.run(Cli::command()), |_error| false),
+        Command::Man(command) => exit(command.run(Cli::command()), |_error| false),
         Command::Doctor(command) => exit(doctor::run(command), doctor::CommandError::is_usage),
         Command::Cluster(command) => exit(cluster::run(command), cluster::CommandError::is_usage),
     }
@@ -181,8 +188,6 @@ fn serve_with(serve: Serve) -> Result<(), RunError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

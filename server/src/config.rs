@@ -15,7 +15,7 @@
 
 mod error;
 mod given;
-mod kinds;
+pub(crate) mod kinds;
 mod listeners;
 mod settings;
 mod source;

@@ -15,6 +15,7 @@
 //! | [`http`] | what the APIs share of HTTP: bodies, JSON, forms, replies, streams |
 //! | [`kv`] | what the APIs of keys and values share: keys, cursors, expirations, uploads, bulk gets |
 //! | [`app`] | the state that all APIs share: the store, the way to it, the rate limits, the metrics |
+//! | [`bounds`] | the bounds of writes that an operator sets |
 //! | [`writes`], [`admission`] | how many writes, long bodies and connections there are at a time |
 //! | [`rate_limits`] | the table of counters, and the limits that have a name |
 //! | [`metrics`] | what is counted, and its Prometheus text |
@@ -38,6 +39,7 @@ pub mod alarms;
 pub mod api;
 pub mod app;
 pub mod audit;
+pub mod bounds;
 pub mod cli;
 pub mod cluster;
 pub mod config;

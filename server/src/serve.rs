@@ -32,6 +32,7 @@ use crate::{
     api::rls::Rls,
     app::App,
     audit::AuditLog,
+    bounds::Bounds,
     cluster::{Location, state::dates::check_clock},
     config::{Config, Settings, Sources},
     connection::{Entrance, Listen, Server},
@@ -249,8 +250,11 @@ async fn start(
     let rls = Rls::new(config.rls.clone(), settings.rls_headers, metrics.limits(), metrics.rls());
     opened.rate_limits.add_spaces(rls.domains().spaces());
     let membership = replication.as_ref().map(Replication::membership);
+    let bounds = Bounds::new(settings.min_ttl.get(), settings.strict == Some(true))
+        .map_err(ServeError::Limiter)?;
     let app = Arc::new(App {
         writes: Writes::new(store.clone(), settings.queue_wait.get(), membership.clone()),
+        bounds,
         long_bodies: long_bodies(),
         store: store.clone(),
         gate,

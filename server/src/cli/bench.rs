@@ -13,8 +13,8 @@ use tokio::task::{JoinError, JoinSet};
 use waypost_client::{Attributes, Namespace, Pair, Retry};
 
 use super::{
-    server_url::ServerUrl,
     client::{ClientError, ServerArgs, print_json},
+    server_url::ServerUrl,
 };
 use crate::{
     config::kinds::{Size, Span},
@@ -237,9 +237,9 @@ impl Bench {
         let keys = self.prepare().await?;
         let clock = SystemEnvironment::new();
         let begin = clock.monotonic() + Duration::from_secs(1);
-        let every = self.rate.map(|rate| {
-            Duration::from_secs_f64(f64::from(self.connections) / f64::from(rate))
-        });
+        let every = self
+            .rate
+            .map(|rate| Duration::from_secs_f64(f64::from(self.connections) / f64::from(rate)));
         let load = Arc::new(Load {
             keys,
             count: self.keys,

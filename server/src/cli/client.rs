@@ -79,6 +79,11 @@ impl ServerArgs {
         }
     }
 
+    /// Uses this server, whatever the flag and the variable say.
+    pub(super) fn set_url(&mut self, url: ServerUrl) {
+        self.server = Some(url);
+    }
+
     /// How the server's certificate is checked; none if it has none.
     pub(super) fn trust(&self) -> Result<Option<ClientConfig>, ClientError> {
         let ServerUrl::Tls(_) = self.url()? else { return Ok(None) };

@@ -1,7 +1,5 @@
 //! `waypost kv`: get, put, delete, list, import and export keys.
 
-use std::process::ExitCode;
-
 use clap::{Args, Subcommand};
 use tokio::runtime;
 
@@ -20,7 +18,7 @@ mod put;
 mod tail;
 
 use connect::Target;
-use error::KvError;
+pub(super) use error::KvError;
 
 /// Get, put, delete, list, import and export keys of a running server.
 #[derive(Debug, Args)]
@@ -43,16 +41,7 @@ enum Action {
 }
 
 /// The exit code of `waypost kv get` if there is no such key.
-const NO_KEY: u8 = 3;
-
-/// The exit code of a command that failed.
-pub(super) fn exit_code(error: &KvError) -> ExitCode {
-    match error {
-        KvError::NoKey { .. } => ExitCode::from(NO_KEY),
-        error if error.is_usage() => ExitCode::from(super::USAGE),
-        _ => ExitCode::FAILURE,
-    }
-}
+pub(super) const NO_KEY: u8 = 3;
 
 /// Runs one command.
 pub(super) fn run(command: Kv) -> Result<(), KvError> {

@@ -269,6 +269,11 @@ settings! {
         queue: Number<1, 65_536> = "512", "NUMBER";
         /// How long a write waits for a place in the queue before it is answered with 503
         queue_wait: Span<0> = "5s", "TIME";
+        /// The least time until an entry expires. The default is that of Workers KV
+        min_ttl: Span<1_000> = "60s", "TIME";
+        /// Have all limits of Workers KV, for tests of what is deployed there: one put a second to a key, entries that live for
+        /// at least 60 s, and 1000 namespaces
+        strict: Option<bool> = "false", "true|false";
         /// How long an expired entry keeps its disk space, hidden, so that a clock that is wrong for less
         /// than this time destroys nothing
         expiry_grace: Span<1_000> = "1h", "TIME";

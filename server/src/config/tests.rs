@@ -43,6 +43,8 @@ const VALUES: &[(&str, [&str; 2], &str, &str)] = &[
     ("durability", [r#""relaxed:1ms""#, r#""relaxed:24h""#], r#""never""#, "relaxed:100ms"),
     ("queue", ["1", "65536"], "0", "1 to 65536"),
     ("queue-wait", [r#""0s""#, r#""1m""#], r#""5""#, "write 500ms, 30s"),
+    ("min-ttl", [r#""1s""#, r#""5m""#], r#""0s""#, "at least 1000ms"),
+    ("strict", ["true", "false"], "2", "a boolean"),
     ("expiry-grace", [r#""1s""#, r#""24h""#], r#""0s""#, "at least 1000ms"),
     ("max-clock-skew", [r#""10ms""#, r#""1m""#], r#""9ms""#, "at least 10ms"),
     ("limiter-memory", [r#""64KiB""#, r#""65537""#], r#""x""#, "not a size"),

@@ -7,9 +7,6 @@ use super::{
     query::Query,
 };
 
-/// The least time until an entry expires, in seconds.
-pub const MIN_EXPIRATION_TTL: u64 = 60;
-
 /// The least time for which a read may be cached, in seconds.
 pub const MIN_CACHE_TTL: i128 = 30;
 
@@ -17,36 +14,41 @@ pub const MIN_CACHE_TTL: i128 = 30;
 /// milliseconds. (Runtimes can't send them: their numbers end at 2^31.)
 const MAX_EXPIRATION: u64 = END_OF_TIME - 1;
 
-/// The time at which the entry of a put expires, in Unix seconds: `now` plus `expiration_ttl`, else `expiration`.
+/// The time at which the entry of a put expires, in Unix seconds: `now` plus `expiration_ttl`, else `expiration`. It must be
+/// at least `least` seconds ahead.
 ///
 /// # Errors
 /// If that is not a number, past, or too near.
-pub fn expires_at(query: Query<'_>, now: u64) -> Result<Option<u64>, Invalid> {
-    of(query.text("expiration_ttl").as_deref(), query.text("expiration").as_deref(), now)
+pub fn expires_at(query: Query<'_>, now: u64, least: u64) -> Result<Option<u64>, Invalid> {
+    of(query.text("expiration_ttl").as_deref(), query.text("expiration").as_deref(), (now, least))
 }
 
 /// [`expires_at`] of the two numbers as text, however they were given.
 ///
 /// # Errors
 /// If that is not a number, past, or too near.
-pub fn of(ttl: Option<&str>, time: Option<&str>, now: u64) -> Result<Option<u64>, Invalid> {
+pub fn of(
+    ttl: Option<&str>,
+    time: Option<&str>,
+    (now, least): (u64, u64),
+) -> Result<Option<u64>, Invalid> {
     match (ttl, time) {
-        (Some(ttl), _) => after(ttl, now).map(Some),
-        (None, Some(time)) => at(time, now).map(Some),
+        (Some(ttl), _) => after(ttl, now, least).map(Some),
+        (None, Some(time)) => at(time, now, least).map(Some),
         (None, None) => Ok(None),
     }
 }
 
 /// The time `ttl` seconds after `now`.
-fn after(ttl: &str, now: u64) -> Result<u64, Invalid> {
+fn after(ttl: &str, now: u64, least: u64) -> Result<u64, Invalid> {
     let invalid = |why: &str| {
         let ttl = shown(ttl);
         Err(Invalid::new(Rule::Ttl, format!("Invalid expiration_ttl of {ttl}. {why}")))
     };
     match integer(ttl).map(u64::try_from) {
         None | Some(Err(_) | Ok(0)) => invalid("Please specify integer greater than 0."),
-        Some(Ok(seconds)) if seconds < MIN_EXPIRATION_TTL => {
-            invalid("Expiration TTL must be at least 60.")
+        Some(Ok(seconds)) if seconds < least => {
+            invalid(&format!("Expiration TTL must be at least {least}."))
         }
         Some(Ok(seconds)) if seconds > MAX_EXPIRATION.saturating_sub(now) => invalid(TOO_FAR),
         Some(Ok(seconds)) => Ok(now + seconds),
@@ -54,15 +56,17 @@ fn after(ttl: &str, now: u64) -> Result<u64, Invalid> {
 }
 
 /// The time `time`, which must be long enough after `now`.
-fn at(time: &str, now: u64) -> Result<u64, Invalid> {
+fn at(time: &str, now: u64, least: u64) -> Result<u64, Invalid> {
     let invalid = |why: &str| {
         let time = shown(time);
         Err(Invalid::new(Rule::Expiration, format!("Invalid expiration of {time}. {why}")))
     };
     match integer(time).map(u64::try_from) {
         Some(Ok(seconds)) if seconds > now => {
-            if seconds - now < MIN_EXPIRATION_TTL {
-                return invalid("Expiration times must be at least 60 seconds in the future.");
+            if seconds - now < least {
+                return invalid(&format!(
+                    "Expiration times must be at least {least} seconds in the future."
+                ));
             }
             if seconds > MAX_EXPIRATION {
                 return invalid(TOO_FAR);
@@ -133,7 +137,7 @@ mod tests {
             ("expiration=1800009999&expiration_ttl=61", Some(NOW + 61)),
             ("expiration=7258118399", Some(7_258_118_399)),
         ] {
-            assert_eq!(refused(expires_at(Query(query), NOW)), Ok(expected), "{query}");
+            assert_eq!(refused(expires_at(Query(query), NOW, 60)), Ok(expected), "{query}");
         }
     }
 
@@ -164,11 +168,24 @@ mod tests {
             ("expiration=1800000059", format!("{TIME}1800000059{NEAR}")),
             ("expiration=1800000000000", format!("{TIME}1800000000000. {TOO_FAR}")),
         ] {
-            assert_eq!(refused(expires_at(Query(query), NOW)), Err(expected), "{query}");
+            assert_eq!(refused(expires_at(Query(query), NOW, 60)), Err(expected), "{query}");
         }
         let huge = "9".repeat(50);
         let query = format!("expiration_ttl={huge}");
-        assert_eq!(refused(expires_at(Query(&query), NOW)), Err(format!("{TTL}{huge}{positive}")));
+        assert_eq!(
+            refused(expires_at(Query(&query), NOW, 60)),
+            Err(format!("{TTL}{huge}{positive}"))
+        );
+    }
+
+    #[test]
+    fn the_least_time_is_that_of_the_operator() {
+        let of = |query, least| refused(expires_at(Query(query), NOW, least));
+        assert_eq!(of("expiration_ttl=1", 1), Ok(Some(NOW + 1)));
+        assert_eq!(of("expiration=1800000005", 5), Ok(Some(NOW + 5)));
+        let short = "Invalid expiration_ttl of 4. Expiration TTL must be at least 5.".to_owned();
+        assert_eq!(of("expiration_ttl=4", 5), Err(short));
+        assert!(of("expiration_ttl=0", 1).is_err() && of("expiration=1800000000", 1).is_err());
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use http::StatusCode;
 use kv_core::limits;
 
+use crate::bounds::TooOften;
+
 /// The longest piece of a caller's text that a sentence repeats, in characters.
 const MAX_SHOWN_CHARS: usize = 100;
 
@@ -33,6 +35,8 @@ pub enum Rule {
     ValueLength,
     /// A bulk get is JSON of a certain form.
     BulkGet,
+    /// A key may be put so often.
+    WriteRate,
     /// The values of a bulk get have a greatest length together.
     TotalLength,
 }
@@ -46,6 +50,7 @@ impl Rule {
             Rule::MetadataLength | Rule::ValueLength | Rule::TotalLength => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
+            Rule::WriteRate => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -92,6 +97,12 @@ impl Invalid {
         let limit = limits::MAX_METADATA_BYTES;
         let text = format!("Metadata length of {length} exceeds limit of {limit}.");
         Invalid::new(Rule::MetadataLength, text)
+    }
+}
+
+impl From<TooOften> for Invalid {
+    fn from(error: TooOften) -> Invalid {
+        Invalid::new(Rule::WriteRate, error.to_string())
     }
 }
 

@@ -103,6 +103,44 @@ fn a_command_detects_a_server_that_is_not_waypost() {
 }
 
 #[test]
+fn load_is_put_on_a_server_and_its_times_are_printed() {
+    let server = Server::start(&[]);
+    let url = server.url();
+    let small = ["--duration", "200ms", "--connections", "3", "--keys", "1100", "--size", "10"];
+    let bench = |args: &[&str]| run(["bench", &url].iter().chain(&small).chain(args));
+    let output = bench(&["--reads", "50"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<&str> = text(&output.stdout).lines().collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(
+        lines[0].contains("p99.9") && lines[1].starts_with("get") && lines[2].starts_with("put")
+    );
+    let output = bench(&["--reads", "100", "--rate", "100", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(text(&output.stdout)).expect("JSON");
+    assert_eq!((&json["errors"], &json["put"]["requests"]), (&0.into(), &0.into()), "{json}");
+    assert!(json["get"]["requests"].as_u64().is_some_and(|requests| requests <= 20), "{json}");
+    let listed = run(["kv", "list", "waypost-bench", "--server", &url]);
+    assert_eq!(text(&listed.stdout).lines().count(), 1100);
+    drop(server);
+    assert_fails(&bench(&[]), "start one with `waypost serve`");
+}
+
+#[test]
+fn completions_and_man_pages_come_from_the_help() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(["completions", shell]);
+        assert!(output.status.success() && text(&output.stdout).contains("dry-run"), "{shell}");
+    }
+    let directory = TempDir::new().unwrap();
+    let pages = directory.path().join("man/man1");
+    let output = run(["man", pages.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(pages.join("waypost-kv-import.1")).unwrap();
+    assert!(page.contains("resume"), "{page}");
+    assert_fails(&run(["man", "/proc/none"]), "can't write to /proc/none");
+}
+
+#[test]
 fn help_shows_environment_variables_and_defaults() {
     let help = run(["serve", "--help"]);
     assert!(help.status.success());

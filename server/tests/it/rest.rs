@@ -13,6 +13,7 @@ mod bulk;
 mod client;
 mod namespaces;
 mod ranges;
+mod strict;
 mod values;
 
 /// The path of the namespaces.

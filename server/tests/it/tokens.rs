@@ -101,6 +101,18 @@ const ROUTES: &[(&str, &str, &str, &[&str])] = &[
         "v",
         &["kv:write=a", "kv:write=*"],
     ),
+    (
+        "GET",
+        "/client/v4/accounts/local/storage/kv/namespaces/title:a/keys?values=true&reverse=true",
+        "",
+        &["kv:read=a", "kv:read=*", "kv:write=a", "kv:write=*"],
+    ),
+    (
+        "DELETE",
+        "/client/v4/accounts/local/storage/kv/namespaces/title:a/keys?prefix=none",
+        "",
+        &["kv:write=a", "kv:write=*"],
+    ),
     ("GET", "/client/v4/accounts/local/storage/kv/namespaces/title:a", "", &[]),
     ("GET", "/ratelimit?namespace=n&key=k&limit=9&period=60", "", &["ratelimit=n", "ratelimit=*"]),
     (

@@ -14,6 +14,7 @@ use waypost::{
     app::App,
     audit::AuditLog,
     http::incoming::long_bodies,
+    bounds::Bounds,
     metrics::Metrics,
     rate_limits::{CurrentLimits, NamedLimits, RateLimits},
     router::Router,
@@ -50,6 +51,7 @@ pub fn app() -> Arc<App> {
     let store = store(&Disk::holding(FOUNDED.clone()), 2);
     Arc::new(App {
         writes: Writes::new(store.clone(), Duration::from_secs(5), None),
+        bounds: Bounds::default(),
         long_bodies: long_bodies(),
         store,
         gate: Gate::default(),

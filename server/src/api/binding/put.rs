@@ -6,7 +6,7 @@ use kv_core::{Attributes, Key, Metadata, NamespaceId, Operation, Outcome, WriteE
 use super::{call::Call, get::etag, metadata, permission::Permission, refusal::Refusal};
 use crate::{
     http::{Body, incoming::Incoming},
-    kv::{expiry, upload::receive},
+    kv::{Invalid, expiry, upload::receive},
 };
 
 /// Responds to a put. If the value is too long, at most `max_discarded` bytes are read.
@@ -23,7 +23,9 @@ pub(super) async fn respond(
 ) -> Result<Response<Body>, Refusal> {
     let app = permission.app;
     let key = call.target.key()?;
-    let expires_at = expiry::expires_at(call.target.query(), app.store.now_ms() / 1000)?;
+    let expires_at =
+        expiry::expires_at(call.target.query(), app.store.now_ms() / 1000, app.bounds.min_ttl())?;
+    app.bounds.check_put(namespace, key.as_bytes()).map_err(Invalid::from)?;
     let metadata = call.metadata()?.map(|text| metadata::parse(text.as_bytes())).transpose()?;
     let metadata = metadata.map(Metadata::new).transpose().map_err(WriteError::from)?;
     let value = receive(app, body, max_discarded).await?;

@@ -10,7 +10,7 @@ use kv_core::{NamespaceId, ReadError, WriteError};
 
 use crate::{
     http::{Body, incoming::Unread, reply},
-    kv::{Invalid, KvError, error::Unwritten, invalid::shown},
+    kv::{Invalid, KvError, Rule, error::Unwritten, invalid::shown},
 };
 
 /// The longest reason phrase, in bytes. A longer one is cut, as in miniflare.
@@ -120,7 +120,8 @@ impl Refusal {
 
 impl From<Invalid> for Refusal {
     fn from(invalid: Invalid) -> Refusal {
-        Refusal::new(invalid.status, invalid.text)
+        let retry_after = (invalid.rule == Rule::WriteRate).then_some(1);
+        Refusal { retry_after, ..Refusal::new(invalid.status, invalid.text) }
     }
 }
 

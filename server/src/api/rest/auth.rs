@@ -73,8 +73,9 @@ pub(super) fn check(
     keys: Keys<'_>,
 ) -> Result<(), Failure> {
     let found = namespaces::named(&app.store.namespaces(), id).map(|found| found.id);
-    permission::check(app, grant, Named { name: id, id: found }, access, keys)
-        .map_err(|why| forbidden(&why))
+    let title = namespaces::title_in(id);
+    let named = Named { name: title.as_deref().unwrap_or(id), id: found };
+    permission::check(app, grant, named, access, keys).map_err(|why| forbidden(&why))
 }
 
 /// Checks, after a body has arrived, that the token is still accepted.

@@ -37,6 +37,10 @@ pub mod code {
     pub const TITLE_TAKEN: u32 = 10014;
     /// There is no title.
     pub const NO_TITLE: u32 = 10019;
+    /// An account has too many namespaces.
+    pub const TOO_MANY_NAMESPACES: u32 = 10018;
+    /// There are too many requests.
+    pub const TOO_MANY_REQUESTS: u32 = 10022;
     /// The value or the body is too large.
     pub const TOO_LARGE: u32 = 10024;
     /// This server does not have what was asked for.
@@ -183,11 +187,13 @@ impl From<Invalid> for Failure {
             Rule::Expiration => code::EXPIRATION,
             Rule::Metadata | Rule::MetadataLength => code::METADATA,
             Rule::ValueLength | Rule::TotalLength => code::TOO_LARGE,
+            Rule::WriteRate => code::TOO_MANY_REQUESTS,
             Rule::KeyEncoding | Rule::CacheTtl | Rule::BulkGet => code::INVALID,
         };
+        let retry_after = (invalid.rule == Rule::WriteRate).then_some(1);
         match invalid.rule {
             Rule::Metadata => Failure::new(invalid.status, code, "metadata must be valid json"),
-            _ => Failure::new(invalid.status, code, invalid.text),
+            _ => Failure { retry_after, ..Failure::new(invalid.status, code, invalid.text) },
         }
     }
 }

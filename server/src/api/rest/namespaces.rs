@@ -55,7 +55,7 @@ struct Wanted {
 const TITLE: &str = "title:";
 
 /// The title in a segment of a path, if it has one in place of an id.
-fn title_in(raw: &str) -> Option<Cow<'_, str>> {
+pub(super) fn title_in(raw: &str) -> Option<Cow<'_, str>> {
     match percent_decode_str(raw).decode_utf8().ok()? {
         Cow::Borrowed(text) => text.strip_prefix(TITLE).map(Cow::Borrowed),
         Cow::Owned(text) => text.strip_prefix(TITLE).map(|title| Cow::Owned(title.to_owned())),
@@ -141,6 +141,15 @@ pub(super) fn show(app: &App, id: &str) -> Result<Response<Body>, Failure> {
 pub(super) async fn create(app: &App, body: &mut Incoming) -> Result<Response<Body>, Failure> {
     const OPERATION: &str = "create namespace";
     let title = title(app, body, OPERATION).await?;
+    let namespaces = app.store.namespaces();
+    if app.bounds.max_namespaces().is_some_and(|most| namespaces.len() >= most) {
+        let message = format!(
+            "{OPERATION}: 'too many namespaces': strict is set, and there are {} already, as many as in Workers KV",
+            namespaces.len()
+        );
+        return Err(Failure::invalid(code::TOO_MANY_NAMESPACES, message));
+    }
+    drop(namespaces);
     let account = Account::default();
     let create = Operation::CreateNamespace { account, title, id: None };
     let made = change(app, create, OPERATION).await?;

@@ -14,7 +14,7 @@ use crate::{
     app::App,
     http::{Body, incoming::Incoming, stream},
     kv::{
-        expiry,
+        Invalid, expiry,
         key::{check_key, decode_key},
         query::Query,
         upload,
@@ -84,7 +84,12 @@ pub(super) async fn put(
     let (namespace, key) = place(app, path, "put")?;
     let query = Query(parts.uri.query().unwrap_or(""));
     let [ttl, time] = ["expiration_ttl", "expiration"].map(|name| query.text(name).map(whole));
-    let expires_at = expiry::of(ttl.as_deref(), time.as_deref(), app.store.now_ms() / 1000)?;
+    let expires_at = expiry::of(
+        ttl.as_deref(),
+        time.as_deref(),
+        (app.store.now_ms() / 1000, app.bounds.min_ttl()),
+    )?;
+    app.bounds.check_put(namespace, key.as_bytes()).map_err(Invalid::from)?;
     let (body, metadata): (NewBody, Option<Metadata>) = match multipart::boundary(&parts.headers)? {
         Some(boundary) => multipart::receive(app, body, boundary).await?,
         None => (upload::receive(app, body, MAX_PUT_BYTES).await?, None),

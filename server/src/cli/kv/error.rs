@@ -65,6 +65,11 @@ pub(in crate::cli) enum KvError {
 }
 
 impl KvError {
+    /// Whether there is no such key.
+    pub(in crate::cli) fn is_no_key(&self) -> bool {
+        matches!(self, KvError::NoKey { .. })
+    }
+
     /// Whether the command itself was wrong.
     pub(in crate::cli) fn is_usage(&self) -> bool {
         match self {

@@ -6,8 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
-use waypost_client::List;
+use waypost_client::{Error, List, Listed};
 
 use super::{connect::Target, error::KvError, line::Line, list::Pages, progress::Progress, tail};
 use crate::terminal;
@@ -97,18 +98,10 @@ impl Export {
         let mut exported = 0;
         while let Some(keys) = pages.next().await? {
             for mut key in keys {
-                let (mut value, mut expiration) = (key.value.take(), key.expiration);
-                if value.is_none() {
-                    // It is long.
-                    let entry = target.keys.get(&key.name).await;
-                    if let Some(entry) = entry.map_err(|error| target.failed(error))? {
-                        expiration = entry.expiration;
-                        value = Some(entry.bytes().await.map_err(|error| target.failed(error))?);
-                    }
-                }
-                // It was deleted meanwhile.
-                let Some(value) = value else { continue };
-                let line = Line::key(&key.name, expiration, key.metadata.as_deref());
+                let value = value_of(target, &mut key).await;
+                // Without one, it was deleted meanwhile.
+                let Some(value) = value.map_err(|error| target.failed(error))? else { continue };
+                let line = Line::key(&key.name, key.expiration, key.metadata.as_deref());
                 out.write(&line.with_value(&value)).map_err(failed)?;
                 exported += 1;
             }
@@ -140,6 +133,16 @@ impl Export {
         let is_begun = after.is_some();
         Ok((Out { writer, file: Some(file), format, is_begun, is_terminal: false }, after))
     }
+}
+
+/// The value of a key: that of the list, or, if it is long, by a call of its own.
+async fn value_of(target: &Target, key: &mut Listed) -> Result<Option<Bytes>, Error> {
+    if let Some(value) = key.value.take() {
+        return Ok(Some(value));
+    }
+    let Some(entry) = target.keys.get(&key.name).await? else { return Ok(None) };
+    key.expiration = entry.expiration;
+    entry.bytes().await.map(Some)
 }
 
 /// The key in the last whole line of an export, behind which the file is cut off.

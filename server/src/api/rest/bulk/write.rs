@@ -232,7 +232,7 @@ fn checked_key(key: &Text) -> Result<Key, Invalid> {
 }
 
 /// The key and the attributes of a pair.
-fn checked(pair: &Pair, now: u64) -> Result<(Key, Attributes), Failure> {
+fn checked(pair: &Pair, now: (u64, u64)) -> Result<(Key, Attributes), Failure> {
     let key = checked_key(&pair.key)?;
     let number = |text: &Option<String>| text.clone().map(|text| whole(Cow::Owned(text)));
     let (ttl, time) = (number(&pair.ttl), number(&pair.expiration));
@@ -256,9 +256,12 @@ impl Sink for Writer<'_> {
     }
 
     fn end(&mut self, pair: Pair) -> Result<(), Halt> {
-        let now = self.app.store.now_ms() / 1000;
+        let now = (self.app.store.now_ms() / 1000, self.app.bounds.min_ttl());
         let value = self.runtime.block_on(self.value.finish(pair.base64.unwrap_or_default()))?;
-        let checked = checked(&pair, now).and_then(|checked| Ok((checked, value?)));
+        let checked = checked(&pair, now).and_then(|(key, attributes)| {
+            self.app.bounds.check_put(self.namespace, key.as_bytes()).map_err(Invalid::from)?;
+            Ok(((key, attributes), value?))
+        });
         match checked {
             Err(failure) => self.fail(&pair.key, failure),
             Ok(((key, attributes), body)) => {

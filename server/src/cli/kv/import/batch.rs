@@ -92,11 +92,14 @@ impl Feed {
 
     /// Hands an entry over. `next` is where the import continues once this entry and all before are written.
     pub(super) fn push(&mut self, pair: Pair, next: Option<Position>) -> Result<(), Closed> {
+        // Not before the next entry, so that what a source passes behind its last entry belongs to its batch.
+        if self.batch.pairs.len() >= MAX_PAIRS || self.batch.bytes >= MAX_BYTES {
+            self.flush()?;
+        }
         self.batch.bytes += pair.value.len();
         self.batch.pairs.push(pair);
         self.pass(next);
-        let is_full = self.batch.pairs.len() >= MAX_PAIRS || self.batch.bytes >= MAX_BYTES;
-        if is_full { self.flush() } else { Ok(()) }
+        Ok(())
     }
 
     /// Changes where the import continues once all entries so far are written.
