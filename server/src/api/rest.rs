@@ -150,7 +150,7 @@ async fn respond(
 /// Responds to a list of keys.
 async fn list_keys(app: &Arc<App>, id: &str, query: Query<'_>) -> Result<Response<Body>, Failure> {
     let namespace = namespaces::find(&app.store, id, "list keys")?;
-    let request = keys::Request::parse(query)?;
+    let request = keys::parse(query)?;
     let metrics = Arc::clone(&app.metrics);
     blocking(app, move |store| keys::respond(store, &metrics, namespace, request)).await
 }
