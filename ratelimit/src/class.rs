@@ -23,7 +23,7 @@ const OWN: usize = if cfg!(ratelimit_loom) { 2 } else { 2558 };
 /// Of these, the ones for an algorithm, a period and a count. Each of the rest is of an algorithm and a period, with the
 /// count that came first: a caller who varies the count of a known period can't use up the classes of other periods.
 const EXACT: usize = OWN / 2;
-/// The number of window classes of guests, which follow.
+/// The number of window classes of guests. They follow the ones above.
 const GUESTS: usize = if cfg!(ratelimit_loom) { 2 } else { 1024 };
 /// The class of windows that arrived when the table of classes was full: their period is not known.
 const UNKNOWN: u16 = 3583;

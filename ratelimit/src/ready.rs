@@ -83,7 +83,7 @@ impl<C: Clock> OwnedLimit<C> {
         &self,
         key: &(impl AsRef<[u8]> + ?Sized),
     ) -> Result<Decision, NeverReady> {
-        self.until_n_ready(key, 1).await
+        self.as_named().until_ready(key).await
     }
 
     /// Waits until a request of any cost is allowed, and counts it; see [`Limiter::until_ready`].
@@ -95,6 +95,6 @@ impl<C: Clock> OwnedLimit<C> {
         key: &(impl AsRef<[u8]> + ?Sized),
         cost: u32,
     ) -> Result<Decision, NeverReady> {
-        self.limiter().until_ready(&self.request(key).cost(cost)).await
+        self.as_named().until_n_ready(key, cost).await
     }
 }

@@ -48,7 +48,7 @@ impl CurrentLimits {
         CurrentLimits(ArcSwap::new(limits))
     }
 
-    /// The limits as of now. A request uses one load for all that it does.
+    /// The current limits. A request loads them once, so that it sees one version of them.
     #[must_use]
     pub fn load(&self) -> Guard<Arc<RateLimits>> {
         self.0.load()

@@ -33,7 +33,7 @@ struct State {
     read: Stamp,
     /// The files as they were when they were last looked at.
     seen: Stamp,
-    /// Why the files of now are not in use.
+    /// Why the current files are not in use.
     fault: Option<String>,
 }
 

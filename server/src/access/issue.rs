@@ -31,7 +31,7 @@ pub struct NewToken {
     pub scopes: Scopes,
     /// Its description for people.
     pub description: String,
-    /// How long it is accepted; none for ever.
+    /// How long it is valid; none if it does not expire.
     pub expires_in: Option<Duration>,
 }
 

@@ -28,7 +28,7 @@ const DIGITS: usize = (BYTES * 8).div_ceil(5);
 /// A token with its secret. It is left out of debug output, and shown only on request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenText {
-    /// The id, which is no secret.
+    /// The id, which is not secret.
     id: AccessTokenId,
     /// The secret.
     secret: [u8; SECRET_BYTES],
@@ -67,7 +67,7 @@ impl TokenText {
         TokenText { id, ..self }
     }
 
-    /// The id, which is no secret.
+    /// The id, which is not secret.
     #[must_use]
     pub fn id(&self) -> AccessTokenId {
         self.id

@@ -82,8 +82,8 @@ pub async fn serve_proxied(
     }
 }
 
-/// Responds to a call that does not come to its namespace, with this status. A runtime takes a 404 for a
-/// key without a value, so it receives 400 instead.
+/// Responds with this status to a call that fails before its namespace is known. A runtime takes a 404 for a key
+/// without a value, so it receives 400 instead.
 pub async fn refuse(
     request: Request<RequestBody>,
     status: StatusCode,
@@ -153,7 +153,7 @@ async fn respond(
     }
     match *call.method {
         _ if is_list => {
-            let request = list::Request::parse(call.target.query())?;
+            let request = list::parse(call.target.query())?;
             let metrics = Arc::clone(&app.metrics);
             let list = move |store: &Store| list::respond(store, &metrics, namespace, request);
             blocking(app, list).await

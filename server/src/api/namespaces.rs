@@ -58,7 +58,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
 pub struct NamespaceInfo {
     /// 32 hexadecimal digits.
     pub id: String,
-    /// Its name for people.
+    /// Its human-readable name.
     pub title: String,
     /// The account that owns it; absent where there are no accounts.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -89,7 +89,7 @@ pub struct NamespaceList {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewNamespace {
-    /// Its name for people.
+    /// Its human-readable name.
     pub title: String,
     /// Its id, if it must have a certain one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

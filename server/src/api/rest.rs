@@ -163,6 +163,6 @@ async fn list_keys(app: &Arc<App>, id: &str, query: Query<'_>) -> Result<Respons
         let respond = move |store: &_| keys::range::respond(store, &metrics, namespace, &request);
         return blocking(app, respond).await;
     }
-    let request = keys::Request::parse(query)?;
+    let request = keys::parse(query)?;
     blocking(app, move |store| keys::respond(store, &metrics, namespace, request)).await
 }

@@ -53,7 +53,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
 /// A token without its secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TokenInfo {
-    /// 16 hexadecimal digits, which are no secret.
+    /// 16 hexadecimal digits, which are not secret.
     pub id: String,
     /// What it permits.
     pub scopes: Vec<String>,

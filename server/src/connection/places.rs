@@ -144,7 +144,7 @@ impl Place {
         matches!(self.kind, Kind::Reserve(_))
     }
 
-    /// Returns once another connection needs this place.
+    /// Waits until another connection needs this place.
     pub(super) async fn ended(&self) {
         match &self.kind {
             Kind::Ordinary(_) => std::future::pending().await,

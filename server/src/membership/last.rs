@@ -58,7 +58,7 @@ impl LastStatus {
     }
 }
 
-/// A status from a time ago, of which the links have ended since.
+/// An earlier status, without the links, which have ended since.
 fn without_links(mut status: Status, ago: Duration) -> Status {
     if let Some(pause) = &mut status.pause {
         pause.ended += ago;

@@ -1,4 +1,4 @@
-//! Access.
+//! Counts of refused requests.
 
 use prometheus::{IntCounterVec, Registry};
 

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use waypost::{
     api::binding::{
-        list::Request,
+        list,
         target::{Target, is_urlencoded},
     },
     kv::{expiry, query::Query},
@@ -47,7 +47,7 @@ fn check_query(query: Query<'_>) {
     if let Ok(Some(at)) = expiry::expires_at(query, NOW) {
         assert!((NOW + expiry::MIN_EXPIRATION_TTL..253_402_300_800).contains(&at));
     }
-    if let Ok(request) = Request::parse(query) {
+    if let Ok(request) = list::parse(query) {
         assert!((1..=MAX_LIST_LIMIT).contains(&request.limit));
         assert!(request.prefix.len() <= MAX_KEY_BYTES);
         assert!(request.after.is_none_or(|after| after.len() <= MAX_KEY_BYTES));

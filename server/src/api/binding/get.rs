@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     app::App,
-    http::{Body, reply, stream},
-    kv::expiry,
+    http::{Body, reply},
+    kv::{expiry, value},
 };
 
 /// When the entry expires, in Unix seconds.
@@ -49,20 +49,9 @@ fn missing(call: &Call<'_>) -> Response<Body> {
 
 /// The response with a value; without its body, for a HEAD.
 fn found(entry: Entry, is_head: bool) -> Response<Body> {
-    let length = entry.body.len();
-    let body = match entry.body {
-        _ if is_head => Body::empty(),
-        kv_core::Body::Inline(bytes) => Body::full(bytes),
-        kv_core::Body::Large(reader) => stream::body(reader, Some(length)),
-    };
-    let mut response = Response::new(body);
+    let mut response = value::response(entry.body, is_head);
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag(entry.version));
-    let bytes = HeaderValue::from_static("application/octet-stream");
-    headers.insert(header::CONTENT_TYPE, bytes);
-    if is_head {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
     if let Some(expires_at) = entry.expires_at {
         headers.insert(EXPIRATION, HeaderValue::from(expires_at));
     }

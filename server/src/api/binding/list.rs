@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use kv_core::{ListQuery, Listed, NamespaceId, Page, ReadError, Store, limits::MAX_KEY_BYTES};
+use kv_core::{ListQuery, Listed, NamespaceId, Page, ReadError, Store};
 use serde::Serialize;
 
 use super::{options, refusal::Refusal};
@@ -13,35 +13,16 @@ use crate::{
         Body, reply,
         stream::{self, PIECE_BYTES, Pieces},
     },
-    kv::{Invalid, cursor, query::Query},
+    kv::{ListRequest, cursor, list, query::Query},
     metrics::Metrics,
 };
 
-/// A list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Only keys that start with this. It is not text: a prefix that is not UTF-8 matches no keys.
-    pub prefix: Vec<u8>,
-    /// Only keys after this one.
-    pub after: Option<Vec<u8>>,
-    /// At most this many keys, 1 to 1000.
-    pub limit: usize,
-}
-
-impl Request {
-    /// Reads the query of a list.
-    ///
-    /// # Errors
-    /// If a value is out of bounds.
-    pub fn parse(query: Query<'_>) -> Result<Request, Refusal> {
-        let limit = options::list_limit(query)?;
-        let prefix = query.get("prefix").unwrap_or_default().into_owned();
-        if prefix.len() > MAX_KEY_BYTES {
-            return Err(Invalid::key_too_long(prefix.len()).into());
-        }
-        let after = cursor::decode(&query.text("cursor").unwrap_or_default())?;
-        Ok(Request { prefix, after, limit })
-    }
+/// Reads the query of a list.
+///
+/// # Errors
+/// If a value is out of bounds.
+pub fn parse(query: Query<'_>) -> Result<ListRequest, Refusal> {
+    Ok(ListRequest::parse(query, options::list_limit(query)?)?)
 }
 
 /// Responds to a list. Reads the disk. Keys whose entries are damaged are left out and counted.
@@ -52,7 +33,7 @@ pub(super) fn respond(
     store: &Store,
     metrics: &Arc<Metrics>,
     namespace: NamespaceId,
-    request: Request,
+    request: ListRequest,
 ) -> Result<Response<Body>, Refusal> {
     let mut listing = Listing {
         store: store.clone(),
@@ -82,7 +63,7 @@ struct Listing {
     /// The namespace.
     namespace: NamespaceId,
     /// The request; `after` moves with the keys that are written.
-    request: Request,
+    request: ListRequest,
     /// The keys that the page may still have.
     left: usize,
     /// The JSON.
@@ -99,7 +80,7 @@ impl Listing {
                 limit: self.left.min(READ_KEYS),
             };
             let page = self.store.list(self.namespace, &query)?;
-            self.count_damaged(page.damaged.len());
+            list::count_damaged(&self.metrics, self.namespace, page.damaged.len());
             page.entries.iter().for_each(|entry| self.reply.key(entry));
             self.left = self.left.saturating_sub(page.entries.len());
             let last = page.entries.last().map(|entry| entry.key.to_vec());
@@ -111,16 +92,6 @@ impl Listing {
             }
         }
         Ok(())
-    }
-
-    /// Counts keys that the page leaves out.
-    fn count_damaged(&self, keys: usize) {
-        if keys > 0 {
-            // The keys may be personal data: `waypost cluster status` names them, the log does not.
-            let namespace = self.namespace;
-            tracing::error!(%namespace, keys, "a list left out keys whose entries are damaged on this disk");
-            self.metrics.left_out_of_lists(keys);
-        }
     }
 }
 
@@ -245,22 +216,22 @@ mod tests {
 
     #[test]
     fn a_query_is_a_list_request() {
-        let all = Request { prefix: vec![], after: None, limit: 1000 };
+        let all = ListRequest { prefix: vec![], after: None, limit: 1000 };
         for (query, expected) in [
             ("", all.clone()),
             ("prefix=&cursor=", all.clone()),
-            ("prefix=a%2F+b", Request { prefix: b"a/ b".to_vec(), ..all.clone() }),
-            ("prefix=%ED%A0%80", Request { prefix: b"\xed\xa0\x80".to_vec(), ..all.clone() }),
+            ("prefix=a%2F+b", ListRequest { prefix: b"a/ b".to_vec(), ..all.clone() }),
+            ("prefix=%ED%A0%80", ListRequest { prefix: b"\xed\xa0\x80".to_vec(), ..all.clone() }),
             (
                 "key_count_limit=5&cursor=YQ",
-                Request { after: Some(b"a".to_vec()), limit: 5, ..all },
+                ListRequest { after: Some(b"a".to_vec()), limit: 5, ..all },
             ),
         ] {
-            assert_eq!(Request::parse(Query(query)), Ok(expected), "{query}");
+            assert_eq!(parse(Query(query)), Ok(expected), "{query}");
         }
         let long = format!("prefix={}", "x".repeat(513));
         for (query, status) in [("cursor=!", 400), ("key_count_limit=0", 400), (&long, 414)] {
-            assert_eq!(Request::parse(Query(query)).unwrap_err().status, status, "{query}");
+            assert_eq!(parse(Query(query)).unwrap_err().status, status, "{query}");
         }
     }
 }

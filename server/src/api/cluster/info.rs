@@ -10,7 +10,7 @@ use crate::alarms::DamagedInfo;
 pub struct ClusterInfo {
     /// 32 hexadecimal digits.
     pub id: String,
-    /// Its name for people.
+    /// Its human-readable name.
     pub name: String,
     /// The name of the location that responds.
     pub location: String,

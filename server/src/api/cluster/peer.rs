@@ -16,7 +16,7 @@ use crate::{
 /// Another location, as the one that responds sees it. Times are in Unix seconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PeerInfo {
-    /// Its name for people.
+    /// Its human-readable name.
     pub name: String,
     /// 32 hexadecimal digits.
     pub member: String,

@@ -1,4 +1,4 @@
-//! Who may call: what each endpoint needs, and refusals in the form of this API.
+//! Authorization: what each endpoint needs, and refusals in the form of this API.
 
 use http::{Method, StatusCode};
 

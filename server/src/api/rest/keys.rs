@@ -4,44 +4,25 @@ use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Response;
-use kv_core::{ListQuery, Listed, NamespaceId, Page, ReadError, Store, limits::MAX_KEY_BYTES};
+use kv_core::{ListQuery, Listed, NamespaceId, Page, ReadError, Store};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{envelope, failure::Failure, numbers};
 use crate::{
     http::Body,
-    kv::{Invalid, cursor, query::Query},
+    kv::{ListRequest, cursor, list, query::Query},
     metrics::Metrics,
 };
 
 pub mod range;
 
-/// A list of keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Only keys that start with this.
-    pub prefix: Vec<u8>,
-    /// Only keys after this one.
-    pub after: Option<Vec<u8>>,
-    /// At most this many keys, 10 to 1000.
-    pub limit: usize,
-}
-
-impl Request {
-    /// Reads the query of a list.
-    ///
-    /// # Errors
-    /// If a value is out of bounds.
-    pub fn parse(query: Query<'_>) -> Result<Request, Failure> {
-        let limit = numbers::limit(query)?;
-        let prefix = query.get("prefix").unwrap_or_default().into_owned();
-        if prefix.len() > MAX_KEY_BYTES {
-            return Err(Invalid::key_too_long(prefix.len()).into());
-        }
-        let after = cursor::decode(&query.text("cursor").unwrap_or_default())?;
-        Ok(Request { prefix, after, limit })
-    }
+/// Reads the query of a list.
+///
+/// # Errors
+/// If a value is out of bounds.
+pub fn parse(query: Query<'_>) -> Result<ListRequest, Failure> {
+    Ok(ListRequest::parse(query, numbers::limit(query)?)?)
 }
 
 /// A key of a list.
@@ -116,7 +97,7 @@ pub(super) fn respond(
     store: &Store,
     metrics: &Metrics,
     namespace: NamespaceId,
-    request: Request,
+    request: ListRequest,
 ) -> Result<Response<Body>, Failure> {
     let page = read(store, metrics, namespace, request)?;
     let last = page.entries.last().filter(|_| !page.complete);
@@ -135,18 +116,13 @@ fn read(
     store: &Store,
     metrics: &Metrics,
     namespace: NamespaceId,
-    mut request: Request,
+    mut request: ListRequest,
 ) -> Result<Page, ReadError> {
     loop {
         let after = request.after.as_deref();
         let query = ListQuery { prefix: &request.prefix, after, limit: request.limit };
         let mut page = store.list(namespace, &query)?;
-        if !page.damaged.is_empty() {
-            // The keys may be personal data: `waypost cluster status` names them, the log does not.
-            let keys = page.damaged.len();
-            tracing::error!(%namespace, keys, "a list left out keys whose entries are damaged on this disk");
-            metrics.left_out_of_lists(keys);
-        }
+        list::count_damaged(metrics, namespace, page.damaged.len());
         if !page.entries.is_empty() || page.complete {
             return Ok(page);
         }

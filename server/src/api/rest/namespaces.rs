@@ -29,7 +29,7 @@ use crate::{
 struct NamespaceInfo {
     /// 32 hexadecimal digits.
     id: String,
-    /// Its name for people.
+    /// Its human-readable name.
     title: String,
     /// Keys in paths are percent-encoded: always true.
     supports_url_encoding: bool,
@@ -45,7 +45,7 @@ impl From<&Namespace> for NamespaceInfo {
 /// The body of a creation or a renaming. Clients may send more fields.
 #[derive(Debug, Deserialize)]
 struct Wanted {
-    /// Its name for people.
+    /// Its human-readable name.
     title: Option<String>,
     /// The region that its data may not leave.
     jurisdiction: Option<serde_json::Value>,

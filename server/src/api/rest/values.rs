@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderName, HeaderValue, Method, Response, header, request::Parts};
+use http::{HeaderName, HeaderValue, Method, Response, request::Parts};
 use kv_core::{Attributes, Entry, Key, Metadata, NamespaceId, NewBody, Operation, WriteError};
 
 use super::{
@@ -12,12 +12,12 @@ use super::{
 use crate::{
     access::Grant,
     app::App,
-    http::{Body, incoming::Incoming, stream},
+    http::{Body, incoming::Incoming},
     kv::{
         Invalid, expiry,
         key::{check_key, decode_key},
         query::Query,
-        upload,
+        upload, value,
     },
 };
 
@@ -49,21 +49,9 @@ pub(super) fn get(
     path: (&str, &str),
 ) -> Result<Response<Body>, Failure> {
     let entry = entry(app, path, "get")?;
-    let (length, is_head) = (entry.body.len(), method == Method::HEAD);
-    let body = match entry.body {
-        _ if is_head => Body::empty(),
-        kv_core::Body::Inline(bytes) => Body::full(bytes),
-        kv_core::Body::Large(reader) => stream::body(reader, Some(length)),
-    };
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    let bytes = HeaderValue::from_static("application/octet-stream");
-    headers.insert(header::CONTENT_TYPE, bytes);
-    if is_head {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
+    let mut response = value::response(entry.body, method == Method::HEAD);
     if let Some(expires_at) = entry.expires_at {
-        headers.insert(EXPIRATION, HeaderValue::from(expires_at));
+        response.headers_mut().insert(EXPIRATION, HeaderValue::from(expires_at));
     }
     Ok(response)
 }

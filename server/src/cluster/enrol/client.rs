@@ -251,7 +251,7 @@ impl From<ConnectionError> for Failure {
             ConnectionError::ApplicationClosed(closed) if closed.error_code == BUSY => {
                 Failure::Busy
             }
-            // It may hold a text of the other side.
+            // It may contain text that the server chose.
             _ => Failure::Other(escaped(&reason(&error)).into_owned()),
         }
     }
