@@ -5,6 +5,7 @@ mod client;
 mod cluster;
 mod confirm;
 mod doctor;
+mod limit;
 mod members;
 mod namespace;
 mod pinned;
@@ -64,6 +65,7 @@ enum Command {
     Cluster(cluster::Cluster),
     Doctor(doctor::Doctor),
     Token(token::Token),
+    Limit(limit::Limit),
 }
 
 /// The settings of a server, and a file with more of them.
@@ -108,6 +110,10 @@ pub fn run() -> ExitCode {
         Command::Namespace(command) => {
             exit(namespace::run(command), namespace::CommandError::is_usage)
         }
+        Command::Limit(command) => match limit::run(command) {
+            Ok(code) => code,
+            Err(error) => exit(Err(error), limit::CommandError::is_usage),
+        },
         Command::Token(command) => exit(token::run(command), |_error| false),
         Command::Doctor(command) => exit(doctor::run(command), doctor::CommandError::is_usage),
         Command::Cluster(command) => exit(cluster::run(command), cluster::CommandError::is_usage),

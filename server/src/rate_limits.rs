@@ -18,6 +18,7 @@ mod describe;
 mod named;
 mod overrides;
 mod period;
+mod recent;
 mod saved;
 mod spaces;
 
@@ -29,6 +30,7 @@ pub use overrides::Applied;
 use overrides::Overrides;
 pub(crate) use overrides::UNLIMITED;
 pub use period::{Period, PeriodError};
+pub use recent::{RecentTop, RecentlyDenied};
 use saved::Restored;
 use spaces::Spaces;
 pub(crate) use spaces::{Window, window};
@@ -61,6 +63,7 @@ impl CurrentLimits {
             tallies: before.tallies.clone(),
             unnamed: before.unnamed.clone(),
             denied: before.denied.clone(),
+            recent: Arc::clone(&before.recent),
             overrides: before.overrides.clone(),
             has_counters: before.has_counters,
         }));
@@ -83,6 +86,8 @@ pub struct RateLimits {
     unnamed: Tally,
     /// The keys that are denied most; none unless the setting enables them.
     denied: Option<Arc<DeniedKeys>>,
+    /// The keys that are denied now.
+    recent: Arc<RecentlyDenied>,
     /// What applies to some keys in place of their limits.
     overrides: Overrides,
     /// It started with counters that the last stop saved.
@@ -167,6 +172,7 @@ impl RateLimits {
             unnamed: tallies.tally(""),
             tallies,
             denied: (watched > 0).then(|| Arc::new(DeniedKeys::new(watched))),
+            recent: Arc::default(),
             overrides: Overrides::default(),
             has_counters: false,
         };
@@ -255,11 +261,19 @@ impl RateLimits {
     /// Counts a decision in the metrics. Every API calls this for each of its checks.
     pub fn decided(&self, tally: &Tally, namespace: &[u8], key: &[u8], decision: &Decision) {
         tally.count(!decision.allowed, decision.shadowed);
-        if let Some(denied) = &self.denied
-            && !decision.within()
-        {
+        if decision.within() {
+            return;
+        }
+        self.recent.count(self.limiter.now_ms(), namespace, key);
+        if let Some(denied) = &self.denied {
             denied.count(namespace, key);
         }
+    }
+
+    /// The keys that were denied most in the last one to two minutes, at most this many.
+    #[must_use]
+    pub fn denied_now(&self, count: usize) -> RecentTop {
+        self.recent.top(self.limiter.now_ms(), count)
     }
 
     /// The state that the metrics export.

@@ -8,6 +8,7 @@ mod connections;
 mod demo;
 mod head;
 mod http;
+mod limit_commands;
 mod limits;
 mod listeners;
 mod overrides;

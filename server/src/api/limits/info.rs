@@ -6,7 +6,10 @@ use kv_core::{LimitOverride, LimitOverrides, OverrideRule, OverrideTarget};
 use serde::{Deserialize, Serialize};
 
 use super::path::{Subject, path_of};
-use crate::rate_limits::RateLimits;
+use crate::{
+    metrics::Denied,
+    rate_limits::{RateLimits, RecentTop},
+};
 
 /// The most overrides of a page.
 const PAGE: usize = 1000;
@@ -61,6 +64,40 @@ pub struct OverrideInfo {
     pub expires_at: Option<u64>,
     /// Its path in this API.
     pub path: String,
+}
+
+/// A key that was denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopKey {
+    /// The namespace of its counter, at most 128 bytes of it.
+    pub namespace: String,
+    /// The key, at most 128 bytes of it. Bytes that are not UTF-8 are replaced.
+    pub key: String,
+    /// How often it was denied: at least, under a load on many threads.
+    pub count: u64,
+    /// How many of them may have been of other keys.
+    pub excess: u64,
+}
+
+/// The keys that were denied most.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TopList {
+    /// The time that the counts are of, in seconds.
+    pub seconds: u64,
+    /// The most often denied first.
+    pub denied: Vec<TopKey>,
+}
+
+impl TopList {
+    /// Describes the keys that were denied most.
+    #[must_use]
+    pub fn new(top: RecentTop) -> TopList {
+        let denied = top.denied.into_iter().map(|one| {
+            let Denied { namespace, key, count, excess } = one;
+            TopKey { namespace, key, count, excess }
+        });
+        TopList { seconds: top.seconds, denied: denied.collect() }
+    }
 }
 
 /// A page of overrides.
