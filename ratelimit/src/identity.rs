@@ -69,7 +69,7 @@ impl Identity {
     pub(crate) fn of(&self, request: &Request<'_>) -> u64 {
         let mut hasher = FoldHasher::with_seed(self.seed, &self.shared);
         // The length separates ("ab", "c") from ("a", "bc").
-        hasher.write_u64(request.limit.period_ms() << 2 | request.limit.algorithm() as u64);
+        hasher.write_u64(request.limit.window_id() << 2 | request.limit.algorithm() as u64);
         hasher.write_usize(request.namespace.len());
         hasher.write(request.namespace);
         hasher.write(request.key);

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::algorithm::{MAX_PERIOD_MS, gcra, sliding};
+use crate::calendar::Calendar;
 
 /// The way in which requests are counted. The documentation of the crate compares the algorithms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -107,6 +108,8 @@ pub struct Limit {
     count: u32,
     burst: u32,
     period_ms: u64,
+    /// The calendar whose windows count, in place of the period.
+    calendar: Option<Calendar>,
     /// For GCRA, what a cost of 1 takes in its units of time. Zero for the window algorithms and for a
     /// count of zero.
     interval: u64,
@@ -170,7 +173,8 @@ impl Limit {
             }
             Algorithm::Sliding | Algorithm::Fixed => (0, count),
         };
-        Ok(Limit { algorithm, shadow: false, guest: false, count, burst, period_ms, interval })
+        let (shadow, guest, calendar) = (false, false, None);
+        Ok(Limit { algorithm, shadow, guest, count, burst, period_ms, calendar, interval })
     }
 
     /// Returns this limit with another count: of the same period and algorithm, so of the same counters. A count that
@@ -194,6 +198,30 @@ impl Limit {
         let interval = gcra::interval(count, self.period_ms);
         let burst = if self.burst == self.count { count } else { self.burst };
         Limit { count, interval, burst: burst.min(gcra::max_burst(interval)).max(1), ..self }
+    }
+
+    /// Creates a limit of `count` in each window of a calendar: 100,000 a month, from the first midnight of the month in
+    /// a time zone. The algorithm is the fixed window. A count of zero denies every request.
+    #[cfg(feature = "calendar")]
+    #[must_use]
+    pub fn calendar_windows(count: u32, calendar: Calendar) -> Limit {
+        Limit {
+            algorithm: Algorithm::Fixed,
+            shadow: false,
+            guest: false,
+            count,
+            burst: count,
+            period_ms: calendar.nominal_ms(),
+            calendar: Some(calendar),
+            interval: 0,
+        }
+    }
+
+    /// Returns the calendar whose windows count, if it is one.
+    #[cfg(feature = "calendar")]
+    #[must_use]
+    pub fn calendar(&self) -> Option<Calendar> {
+        self.calendar
     }
 
     /// Returns the largest count of an algorithm for a period, or `None` if the period is out of bounds.
@@ -242,10 +270,18 @@ impl Limit {
         if self.count == 0 { 0 } else { self.burst }
     }
 
-    /// Returns the period.
+    /// Returns the period; for windows of a calendar about as long as one of them, such as 30 days for a month.
     #[must_use]
     pub fn period(&self) -> Duration {
         Duration::from_millis(self.period_ms)
+    }
+
+    /// Returns a number for the windows of the limit: limits with one number and one algorithm share their counters. It is
+    /// the period in milliseconds, or above the longest period for a calendar.
+    #[must_use]
+    #[inline]
+    pub fn window_id(&self) -> u64 {
+        self.calendar.map_or(self.period_ms, Calendar::code)
     }
 
     /// Returns the period in milliseconds.
@@ -264,6 +300,11 @@ impl Limit {
     #[must_use]
     pub fn is_guest(&self) -> bool {
         self.guest
+    }
+
+    #[inline]
+    pub(crate) fn windows(&self) -> Option<Calendar> {
+        self.calendar
     }
 
     pub(crate) fn interval(&self) -> u64 {

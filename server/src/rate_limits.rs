@@ -24,7 +24,7 @@ mod spaces;
 
 pub(crate) use count::count;
 pub use denied::DeniedKeys;
-pub use describe::{DescribeError, MAX_KEY_BYTES, limit};
+pub use describe::{DescribeError, Description, MAX_KEY_BYTES, limit};
 pub use named::{NamedLimit, NamedLimits};
 pub use overrides::Applied;
 use overrides::Overrides;
@@ -146,8 +146,19 @@ impl RateLimits {
         Ok(RateLimits { has_counters, overrides: Overrides::of(store), ..rates })
     }
 
+    /// Saves the counters of calendars for a start after a crash, if they have changed. Blocks until they are durable.
+    /// Returns whether it saved them.
+    pub fn save_quotas(&self, store: &Store) -> bool {
+        let has_changed = self.limiter.take_changed_calendars();
+        if has_changed {
+            saved::save_quotas(store, &self.limiter);
+        }
+        has_changed
+    }
+
     /// Saves the counters for the next start, if there are any. Blocks until they are durable.
     pub fn save(&self, store: &Store) {
+        self.save_quotas(store);
         let stats = self.limiter.stats();
         if self.has_counters || stats.checks > 0 || stats.records > 0 {
             saved::save(store, &self.limiter);

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use super::save::{self, RestoreError};
-use super::{Latest, Limiter};
+use super::{Changed, Latest, Limiter};
 use crate::clock::{Clock, SystemClock, random_secret};
 use crate::identity::Identity;
 use crate::stats::Counts;
@@ -94,6 +94,7 @@ impl<C: Clock> Builder<C> {
             identity: Identity::new(secret, self.guests),
             table: Table::new(self.slots, self.guests),
             counts: Counts::new(),
+            changed: Changed::default(),
             latest: Latest(AtomicU64::new(0)),
         })
     }

@@ -13,7 +13,7 @@ pub(crate) type Window = (u64, Algorithm);
 
 /// Returns what a limit adds to the name of its counters.
 pub(crate) fn window(limit: &Limit) -> Window {
-    (limit.period_ms(), limit.algorithm())
+    (limit.window_id(), limit.algorithm())
 }
 
 /// The windows of the configuration's limits, by the namespace of their counters.

@@ -26,6 +26,12 @@ pub struct LimitInfo {
     /// How many requests of cost 1 are allowed in a period; absent for a namespace, whose limits may differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// The unit of the calendar whose windows count, in place of a period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// The time zone of the unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
     /// The period, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<f64>,
@@ -160,6 +166,8 @@ pub(super) fn limits(rates: &RateLimits, all: &LimitOverrides) -> Vec<LimitInfo>
         name,
         namespace: text(namespace),
         limit: None,
+        unit: None,
+        timezone: None,
         period: None,
         algorithm: None,
         overrides: 0,
@@ -168,9 +176,12 @@ pub(super) fn limits(rates: &RateLimits, all: &LimitOverrides) -> Vec<LimitInfo>
         limits.insert(namespace.to_vec(), bare(text(&namespace), &namespace));
     }
     for named in rates.all_named() {
+        let (limit, calendar) = (named.limit, named.limit.calendar());
         let info = LimitInfo {
-            limit: Some(named.limit.count()),
-            period: Some(named.limit.period().as_secs_f64()),
+            limit: Some(limit.count()),
+            unit: calendar.map(|calendar| calendar.unit().to_string()),
+            timezone: calendar.map(|calendar| calendar.timezone().to_owned()),
+            period: calendar.is_none().then(|| limit.period().as_secs_f64()),
             algorithm: Some(named.limit.algorithm().to_string()),
             ..bare(named.name.clone(), named.namespace.as_bytes())
         };

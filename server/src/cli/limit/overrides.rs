@@ -160,9 +160,13 @@ fn print_all(json: bool, overrides: Vec<OverrideInfo>) -> Result<(), CommandErro
 pub(super) fn limits(client: &Client, json: bool) -> Result<(), CommandError> {
     let all: LimitList = client.call(&Method::GET, ALL, NO_BODY)?;
     let line = |info: &LimitInfo| {
-        let limit = match (info.limit, info.period, &info.algorithm) {
-            (Some(limit), Some(period), Some(algorithm)) => {
+        let limit = match (info.limit, info.period, &info.unit) {
+            (Some(limit), Some(period), _) => {
+                let algorithm = info.algorithm.as_deref().unwrap_or_default();
                 format!("{limit} in {period} s, {algorithm}")
+            }
+            (Some(limit), None, Some(unit)) => {
+                format!("{limit} a {unit}, {}", info.timezone.as_deref().unwrap_or_default())
             }
             _ => "a namespace".to_owned(),
         };

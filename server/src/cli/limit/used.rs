@@ -23,6 +23,12 @@ pub(super) struct Counter {
     /// The period of the limit, if the configuration does not have it: 60, 10s, 1h
     #[arg(long, value_name = "TIME")]
     period: Option<String>,
+    /// In place of the period: day, week, month or year of the calendar
+    #[arg(long, conflicts_with = "period")]
+    unit: Option<String>,
+    /// The time zone of the unit, such as Europe/Berlin
+    #[arg(long, value_name = "ZONE")]
+    timezone: Option<String>,
     /// The algorithm, if the configuration does not have the limit: sliding, fixed or gcra
     #[arg(long)]
     algorithm: Option<String>,
@@ -54,8 +60,10 @@ impl Counter {
             ("limit", self.limit.map(Value::from)),
             ("period", self.period.clone().map(Value::from)),
         ];
-        let algorithm = ("algorithm", self.algorithm.clone().map(Value::from));
-        for (field, value) in written.into_iter().chain([algorithm]) {
+        let texts =
+            [("unit", &self.unit), ("timezone", &self.timezone), ("algorithm", &self.algorithm)];
+        let texts = texts.map(|(field, text)| (field, text.clone().map(Value::from)));
+        for (field, value) in written.into_iter().chain(texts) {
             fields.extend(value.map(|value| (field.to_owned(), value)));
         }
         fields
