@@ -32,6 +32,27 @@ pub(crate) struct Verdict {
     pub(crate) retry_ms: Option<u64>,
 }
 
+/// The window that a time is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// The number of the window: a later window has a greater one.
+    pub(crate) index: u64,
+    /// Milliseconds until it ends.
+    pub(crate) to_end_ms: u64,
+    /// Milliseconds since it began.
+    pub(crate) age_ms: u64,
+}
+
+impl Window {
+    /// Returns the window of `period` milliseconds since the Unix epoch.
+    #[inline]
+    pub(crate) fn aligned(period: u64, now: u64) -> Window {
+        let index = now / period;
+        let age_ms = now - index * period;
+        Window { index, to_end_ms: period - age_ms, age_ms }
+    }
+}
+
 /// What a counter holds, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holding {

@@ -10,7 +10,8 @@
 
 use std::ops::Range;
 
-use crate::algorithm::{Holding, MAX_PERIOD_MS, fixed, gcra, sliding};
+use crate::algorithm::{Holding, MAX_PERIOD_MS, Window, fixed, gcra, sliding};
+use crate::calendar::{self, Calendar};
 use crate::limit::{Algorithm, Limit};
 use crate::sync::{AtomicU64, Ordering};
 
@@ -89,7 +90,7 @@ impl Classes {
                 return FIRST_GCRA + gcra::float(drain);
             }
         };
-        let entry = (limit.period_ms() << COUNT_BITS | float(limit.count())) << 1 | fixed;
+        let entry = (limit.window_id() << COUNT_BITS | float(limit.count())) << 1 | fixed;
         let global = if limit.is_global() { GLOBAL } else { 0 };
         self.intern(entry | global, limit.is_guest())
     }
@@ -140,11 +141,23 @@ impl Classes {
         }
         let entry = self.entry(class) & !GLOBAL;
         let (period, count) = (entry >> (COUNT_BITS + 1), unfloat(entry >> 1));
+        if calendar::is_code(period) {
+            // One of a save whose calendar nobody has used yet has no known end.
+            return Calendar::of_code(period).map_or(Weight { value: 1, age: 0 }, |calendar| {
+                Weight::new(fixed::holding(payload, calendar.window(now)), count)
+            });
+        }
         match (period, entry & 1) {
             (0, _) => Weight { value: 1, age: 0 },
             (_, 0) => Weight::new(sliding::holding(payload, period, now), count),
-            (_, _) => Weight::new(fixed::holding(payload, period, now), count),
+            (_, _) => Weight::new(fixed::holding(payload, Window::aligned(period, now)), count),
         }
+    }
+
+    /// Whether a class is of windows of a calendar.
+    #[cfg(feature = "calendar")]
+    pub(crate) fn is_calendar(&self, class: u16) -> bool {
+        class < FIRST_GCRA && calendar::is_code(self.entry(class) >> (COUNT_BITS + 1))
     }
 
     /// Returns the form of a class in a save, for [`Classes::restored`]: the entry of a window (even for
@@ -168,7 +181,8 @@ impl Classes {
             return (float < 1 << gcra::FLOAT_BITS).then(|| FIRST_GCRA + float);
         }
         let period = (saved & !GLOBAL) >> (COUNT_BITS + 1);
-        (1..=MAX_PERIOD_MS).contains(&period).then(|| self.intern(saved, is_guest))
+        let is_valid = (1..=MAX_PERIOD_MS).contains(&period) || calendar::is_code(period);
+        is_valid.then(|| self.intern(saved, is_guest))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::algorithm::Verdict;
 use crate::algorithm::fixed::Fixed;
 use crate::algorithm::gcra::Gcra;
 use crate::algorithm::sliding::Sliding;
+use crate::algorithm::{Verdict, Window};
 use crate::decision::Decision;
 use crate::limit::{Algorithm, Limit};
 
@@ -16,7 +16,16 @@ fn sliding(limit: &Limit) -> Sliding {
 
 #[inline]
 fn fixed(limit: &Limit) -> Fixed {
-    Fixed { count: limit.count(), period: limit.period_ms() }
+    Fixed { count: limit.count() }
+}
+
+/// The window of a limit that a time is in.
+#[inline]
+fn window(limit: &Limit, now: u64) -> Window {
+    match limit.windows() {
+        None => Window::aligned(limit.period_ms(), now),
+        Some(calendar) => calendar.window(now),
+    }
 }
 
 #[inline]
@@ -29,7 +38,7 @@ fn gcra(limit: &Limit) -> Gcra {
 pub(crate) fn check(limit: &Limit, payload: u64, now: u64, cost: u32) -> Verdict {
     match limit.algorithm() {
         Algorithm::Sliding => sliding(limit).check(payload, now, cost),
-        Algorithm::Fixed => fixed(limit).check(payload, now, cost),
+        Algorithm::Fixed => fixed(limit).check(payload, window(limit, now), cost),
         Algorithm::Gcra => gcra(limit).check(payload, now, cost),
     }
 }
@@ -38,7 +47,7 @@ pub(crate) fn check(limit: &Limit, payload: u64, now: u64, cost: u32) -> Verdict
 pub(crate) fn record(limit: &Limit, payload: u64, now: u64, cost: u32) -> u64 {
     match limit.algorithm() {
         Algorithm::Sliding => sliding(limit).record(payload, now, cost),
-        Algorithm::Fixed => fixed(limit).record(payload, now, cost),
+        Algorithm::Fixed => Fixed::record(payload, window(limit, now), cost),
         Algorithm::Gcra => gcra(limit).record(payload, now, cost),
     }
 }
@@ -58,7 +67,7 @@ pub(crate) fn peek(limit: &Limit, payload: u64, now: u64, demand: u64) -> Verdic
     let before = check(limit, payload, now, 0);
     let retry_ms = match limit.algorithm() {
         Algorithm::Sliding => sliding(limit).wait(payload, now, demand),
-        Algorithm::Fixed => fixed(limit).wait(payload, now, demand),
+        Algorithm::Fixed => fixed(limit).wait(payload, window(limit, now), demand),
         Algorithm::Gcra => gcra(limit).wait(payload, now, demand),
     };
     let payload = (retry_ms == Some(0)).then_some(payload);
@@ -69,7 +78,7 @@ pub(crate) fn peek(limit: &Limit, payload: u64, now: u64, demand: u64) -> Verdic
 pub(crate) fn refund(limit: &Limit, payload: u64, at: u64, now: u64, cost: u32) -> u64 {
     match limit.algorithm() {
         Algorithm::Sliding => sliding(limit).refund(payload, at, now, cost),
-        Algorithm::Fixed => fixed(limit).refund(payload, at, cost),
+        Algorithm::Fixed => Fixed::refund(payload, window(limit, at), cost),
         Algorithm::Gcra => gcra(limit).refund(payload, at, now, cost),
     }
 }

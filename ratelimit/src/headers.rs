@@ -18,13 +18,15 @@ pub const RATELIMIT: &str = "ratelimit";
 /// Returns the value of `RateLimit-Policy`: `"login";q=100;w=60`.
 ///
 /// The quota `q` is the limit's burst for GCRA and its count for the window algorithms. The draft's
-/// window `w` is in whole seconds; it is left out for GCRA and for periods that are not whole seconds.
+/// window `w` is in whole seconds; it is left out for GCRA, for windows of a calendar, and for periods that are not
+/// whole seconds.
 #[must_use]
 pub fn policy(name: &str, limit: &Limit) -> String {
     let mut value = String::with_capacity(name.len() + 24);
     push_name(&mut value, name);
     push(&mut value, ";q=", u64::from(limit.burst()));
-    if limit.algorithm() != Algorithm::Gcra && limit.period_ms().is_multiple_of(1000) {
+    let is_periodic = limit.algorithm() != Algorithm::Gcra && limit.windows().is_none();
+    if is_periodic && limit.period_ms().is_multiple_of(1000) {
         push(&mut value, ";w=", limit.period_ms() / 1000);
     }
     value

@@ -71,7 +71,7 @@ impl Identity {
         // The length separates ("ab", "c") from ("a", "bc").
         let limit = &request.limit;
         hasher.write_u64(
-            u64::from(limit.is_global()) << 63 | limit.period_ms() << 2 | limit.algorithm() as u64,
+            u64::from(limit.is_global()) << 63 | limit.window_id() << 2 | limit.algorithm() as u64,
         );
         hasher.write_usize(request.namespace.len());
         hasher.write(request.namespace);

@@ -102,10 +102,13 @@
 //!
 //! # Features
 //!
+//! `calendar`, off by default: `Limit::calendar_windows` counts in days, weeks, months or years of a time zone, for quotas.
 //! `tower`, off by default: `RateLimitLayer` for tower services, which answers 429 with the fields of
 //! [`headers`]. `tokio`, off by default: `until_ready`. The example `axum` shows both a layer and `record`.
 
 mod algorithm;
+#[cfg(feature = "calendar")]
+mod calendar;
 mod class;
 mod clock;
 mod decide;
@@ -118,6 +121,8 @@ mod layer;
 mod limit;
 mod limiter;
 mod named;
+#[cfg(not(feature = "calendar"))]
+mod no_calendar;
 mod owned;
 #[cfg(feature = "tokio")]
 mod ready;
@@ -126,6 +131,11 @@ mod stats;
 mod sync;
 mod table;
 
+#[cfg(not(feature = "calendar"))]
+use no_calendar as calendar;
+
+#[cfg(feature = "calendar")]
+pub use calendar::{Calendar, CalendarError, CalendarUnit};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use decision::{AllDecision, Decision};
 pub use global::{GlobalStats, Merged, StateCursor, UsageError};

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::algorithm::{MAX_PERIOD_MS, gcra, sliding};
+use crate::calendar::Calendar;
 
 /// The way in which requests are counted. The documentation of the crate compares the algorithms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -83,6 +84,11 @@ pub enum LimitError {
         "a global limit can't use gcra, whose counters of several locations can't be added: use sliding or fixed"
     )]
     GlobalGcra,
+    /// The limit is global and has windows of a calendar.
+    #[error(
+        "a limit with windows of a calendar can't be global, each location counts its own: use a period"
+    )]
+    GlobalCalendar,
     /// The name is not the name of an algorithm.
     #[error("an algorithm is one of sliding, fixed, gcra")]
     UnknownAlgorithm,
@@ -113,6 +119,8 @@ pub struct Limit {
     count: u32,
     burst: u32,
     period_ms: u64,
+    /// The calendar whose windows count, in place of the period.
+    calendar: Option<Calendar>,
     /// For GCRA, what a cost of 1 takes in its units of time. Zero for the window algorithms and for a
     /// count of zero.
     interval: u64,
@@ -176,8 +184,8 @@ impl Limit {
             }
             Algorithm::Sliding | Algorithm::Fixed => (0, count),
         };
-        let (shadow, guest, global) = (false, false, false);
-        Ok(Limit { algorithm, shadow, guest, global, count, burst, period_ms, interval })
+        let (shadow, guest, global, calendar) = (false, false, false, None);
+        Ok(Limit { algorithm, shadow, guest, global, count, burst, period_ms, calendar, interval })
     }
 
     /// Returns this limit with another count: of the same period and algorithm, so of the same counters. A count that
@@ -201,6 +209,31 @@ impl Limit {
         let interval = gcra::interval(count, self.period_ms);
         let burst = if self.burst == self.count { count } else { self.burst };
         Limit { count, interval, burst: burst.min(gcra::max_burst(interval)).max(1), ..self }
+    }
+
+    /// Creates a limit of `count` in each window of a calendar: 100,000 a month, from the first midnight of the month in
+    /// a time zone. The algorithm is the fixed window. A count of zero denies every request.
+    #[cfg(feature = "calendar")]
+    #[must_use]
+    pub fn calendar_windows(count: u32, calendar: Calendar) -> Limit {
+        Limit {
+            algorithm: Algorithm::Fixed,
+            shadow: false,
+            guest: false,
+            global: false,
+            count,
+            burst: count,
+            period_ms: calendar.nominal_ms(),
+            calendar: Some(calendar),
+            interval: 0,
+        }
+    }
+
+    /// Returns the calendar whose windows count, if it is one.
+    #[cfg(feature = "calendar")]
+    #[must_use]
+    pub fn calendar(&self) -> Option<Calendar> {
+        self.calendar
     }
 
     /// Returns the largest count of an algorithm for a period, or `None` if the period is out of bounds.
@@ -237,10 +270,13 @@ impl Limit {
     ///
     /// # Errors
     /// [`LimitError::GlobalGcra`] if the algorithm is GCRA: its state is a time, and times of several locations can't
-    /// be added.
+    /// be added. [`LimitError::GlobalCalendar`] if its windows are those of a calendar.
     pub fn global(self, global: bool) -> Result<Limit, LimitError> {
         if global && self.algorithm == Algorithm::Gcra {
             return Err(LimitError::GlobalGcra);
+        }
+        if global && self.calendar.is_some() {
+            return Err(LimitError::GlobalCalendar);
         }
         Ok(Limit { global, ..self })
     }
@@ -263,10 +299,18 @@ impl Limit {
         if self.count == 0 { 0 } else { self.burst }
     }
 
-    /// Returns the period.
+    /// Returns the period; for windows of a calendar about as long as one of them, such as 30 days for a month.
     #[must_use]
     pub fn period(&self) -> Duration {
         Duration::from_millis(self.period_ms)
+    }
+
+    /// Returns a number for the windows of the limit: limits with one number and one algorithm share their counters. It is
+    /// the period in milliseconds, or above the longest period for a calendar.
+    #[must_use]
+    #[inline]
+    pub fn window_id(&self) -> u64 {
+        self.calendar.map_or(self.period_ms, Calendar::code)
     }
 
     /// Returns the period in milliseconds.
@@ -291,6 +335,11 @@ impl Limit {
     #[must_use]
     pub fn is_global(&self) -> bool {
         self.global
+    }
+
+    #[inline]
+    pub(crate) fn windows(&self) -> Option<Calendar> {
+        self.calendar
     }
 
     pub(crate) fn interval(&self) -> u64 {

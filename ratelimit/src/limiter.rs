@@ -5,7 +5,7 @@ mod builder;
 mod global;
 mod save;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub use builder::{BuildError, Builder};
 pub use save::{Damage, RestoreError};
@@ -16,6 +16,7 @@ use crate::decide;
 use crate::decision::Decision;
 use crate::global::Globals;
 use crate::identity::Identity;
+use crate::limit::Limit;
 use crate::request::Request;
 use crate::stats::{Counts, Stats};
 use crate::table::{Insertion, Slot, Table, WAYS};
@@ -60,6 +61,23 @@ pub struct Limiter<C: Clock = SystemClock> {
     latest: Latest,
     /// What is shared with other locations.
     globals: Option<Box<Globals>>,
+    /// A counter of a calendar has changed since it was last asked.
+    changed: Changed,
+}
+
+/// Whether a counter of a calendar may have changed, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Changed(AtomicBool);
+
+impl Changed {
+    /// Records a change. A limit without a calendar costs one comparison.
+    #[inline]
+    fn note(&self, limit: &Limit) {
+        if limit.windows().is_some() && !self.0.load(Ordering::Relaxed) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
 }
 
 /// The latest time of any call, on a cache line of its own. It is written at most once a millisecond.
@@ -127,6 +145,7 @@ impl<C: Clock> Limiter<C> {
                 match slot.replace(word, payload) {
                     Ok(()) => {
                         self.changed(hash, request);
+                        self.changed.note(&request.limit);
                         return (verdict, now);
                     }
                     Err(other) if Slot::same(word, other) && other.payload() != 0 => word = other,
@@ -159,6 +178,7 @@ impl<C: Clock> Limiter<C> {
             Insertion::Exists { evicted } => (false, evicted, false),
             Insertion::Crowded { evicted } => (true, evicted, true),
         };
+        self.changed.note(&request.limit);
         for _ in 0..u8::from(evicted) + u8::from(is_lost) {
             self.counts.evicted();
         }
@@ -206,7 +226,11 @@ impl<C: Clock> Limiter<C> {
             let payload = decide::record(&request.limit, read, now, request.cost);
             let is_counted = match found {
                 _ if request.cost == 0 || payload == 0 => true,
-                Some((slot, word)) => slot.replace(word, payload).is_ok(),
+                Some((slot, word)) => {
+                    let is_counted = slot.replace(word, payload).is_ok();
+                    self.changed.note(&request.limit);
+                    is_counted
+                }
                 None => self.insert(hash, request, payload, now),
             };
             if let Some(newcomer) = newcomer.filter(|_| is_counted && request.cost > 0) {
@@ -275,6 +299,7 @@ impl<C: Clock> Limiter<C> {
         let hash = self.identity.of(request);
         while let Some((slot, word)) = self.table.find(hash) {
             if slot.replace(word, change(word.payload())).is_ok() {
+                self.changed.note(&request.limit);
                 return;
             }
         }

@@ -9,6 +9,7 @@ mod doctor;
 mod documents;
 mod health;
 mod kv;
+mod limit;
 mod members;
 mod namespace;
 mod server_url;
@@ -73,6 +74,7 @@ enum Command {
     Man(documents::Man),
     Token(token::Token),
     Health(health::Health),
+    Limit(limit::Limit),
 }
 
 /// The settings of a server, and a file with more of them.
@@ -125,6 +127,10 @@ pub fn run() -> ExitCode {
             if is_no_key { ExitCode::from(kv::NO_KEY) } else { code }
         }
         Command::Health(command) => exit(health::run(&command), |_error| false),
+        Command::Limit(command) => match limit::run(command) {
+            Ok(code) => code,
+            Err(error) => exit(Err(error), limit::CommandError::is_usage),
+        },
         Command::Token(command) => exit(token::run(command), |_error| false),
         Command::Bench(command) => exit(bench::run(*command), bench::CommandError::is_usage),
         Command::Completions(command) => exit(command.run(Cli::command()), |_error| false),

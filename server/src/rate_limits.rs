@@ -19,19 +19,21 @@ mod exchange;
 mod named;
 mod overrides;
 mod period;
+mod recent;
 mod saved;
 mod scope;
 mod spaces;
 
 pub(crate) use count::count;
 pub use denied::DeniedKeys;
-pub use describe::{DescribeError, MAX_KEY_BYTES, limit};
+pub use describe::{DescribeError, Description, MAX_KEY_BYTES, limit};
 pub use exchange::{Exchange, Pieces};
 pub use named::{NamedLimit, NamedLimits};
 pub use overrides::Applied;
 use overrides::Overrides;
 pub(crate) use overrides::UNLIMITED;
 pub use period::{Period, PeriodError};
+pub use recent::{RecentTop, RecentlyDenied};
 use saved::Restored;
 pub use scope::{Scope, ScopeError};
 use spaces::Spaces;
@@ -65,6 +67,7 @@ impl CurrentLimits {
             tallies: before.tallies.clone(),
             unnamed: before.unnamed.clone(),
             denied: before.denied.clone(),
+            recent: Arc::clone(&before.recent),
             overrides: before.overrides.clone(),
             has_counters: before.has_counters,
             exchange: Arc::clone(&before.exchange),
@@ -88,6 +91,8 @@ pub struct RateLimits {
     unnamed: Tally,
     /// The keys that are denied most; none unless the setting enables them.
     denied: Option<Arc<DeniedKeys>>,
+    /// The keys that are denied now.
+    recent: Arc<RecentlyDenied>,
     /// What applies to some keys in place of their limits.
     overrides: Overrides,
     /// It started with counters that the last stop saved.
@@ -154,8 +159,19 @@ impl RateLimits {
         Ok(RateLimits { has_counters, overrides: Overrides::of(store), ..rates })
     }
 
+    /// Saves the counters of calendars for a start after a crash, if they have changed. Blocks until they are durable.
+    /// Returns whether it saved them.
+    pub fn save_quotas(&self, store: &Store) -> bool {
+        let has_changed = self.limiter.take_changed_calendars();
+        if has_changed {
+            saved::save_quotas(store, &self.limiter);
+        }
+        has_changed
+    }
+
     /// Saves the counters for the next start, if there are any. Blocks until they are durable.
     pub fn save(&self, store: &Store) {
+        self.save_quotas(store);
         let stats = self.limiter.stats();
         let has_shared = self.limiter.global_stats().keys > 0;
         if self.has_counters || has_shared || stats.checks > 0 || stats.records > 0 {
@@ -183,6 +199,7 @@ impl RateLimits {
             unnamed: tallies.tally(""),
             tallies,
             denied: (watched > 0).then(|| Arc::new(DeniedKeys::new(watched))),
+            recent: Arc::default(),
             overrides: Overrides::default(),
             has_counters: false,
         };
@@ -286,11 +303,19 @@ impl RateLimits {
     /// Counts a decision in the metrics. Every API calls this for each of its checks.
     pub fn decided(&self, tally: &Tally, namespace: &[u8], key: &[u8], decision: &Decision) {
         tally.count(!decision.allowed, decision.shadowed);
-        if let Some(denied) = &self.denied
-            && !decision.within()
-        {
+        if decision.within() {
+            return;
+        }
+        self.recent.count(self.limiter.now_ms(), namespace, key);
+        if let Some(denied) = &self.denied {
             denied.count(namespace, key);
         }
+    }
+
+    /// The keys that were denied most in the last one to two minutes, at most this many.
+    #[must_use]
+    pub fn denied_now(&self, count: usize) -> RecentTop {
+        self.recent.top(self.limiter.now_ms(), count)
     }
 
     /// The state that the metrics export. `is_member` is whether a location is in the cluster.

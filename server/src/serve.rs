@@ -12,6 +12,7 @@
 //! | `renewal` | keeps the location's certificate valid |
 //! | `reload` | takes a changed configuration while the server runs |
 //! | `usage` | exchanges what is counted of global limits |
+//! | `quotas` | saves the counters of calendar windows |
 //! | `watch` | logs alarms, and reports them to the other locations |
 
 use std::{io, path::Path, sync::Arc, time::Duration};
@@ -52,6 +53,7 @@ mod error;
 mod hand_over;
 mod join_token;
 mod location;
+mod quotas;
 mod reload;
 mod renewal;
 mod replication;
@@ -110,6 +112,7 @@ pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
     }
     let Running { opened, replication, app, rls, watching } =
         start(&config, location, opened, (gate, metrics, audit)).await?;
+    let saving = tokio::spawn(quotas::save(Arc::clone(&opened.rate_limits), opened.store.clone()));
 
     raise_file_limit(config.settings.max_connections.get());
     let limits = config.settings.connection_limits();
@@ -138,6 +141,7 @@ pub async fn run(config: Config, sources: Sources) -> Result<(), ServeError> {
     }
     reloading.abort();
     watching.abort();
+    saving.abort();
     following.abort();
     if let Some(replication) = replication {
         replication.stop().await;

@@ -1,18 +1,17 @@
-//! The fixed window: a count from zero for each window `[i·W, (i+1)·W)`.
+//! The fixed window: a count from zero for each window `[i·W, (i+1)·W)`, or for each window of a calendar.
 //!
 //! Payload: 26 bits of the window's index above 32 bits of count. A request of cost n is allowed iff
 //! `cur + n ≤ L`.
 
-use super::{Holding, Verdict};
+use super::{Holding, Verdict, Window};
 
 const COUNT_BITS: u32 = 32;
 const INDEX_MASK: u64 = (1 << 26) - 1;
 
-/// A limit of `count` in each window of `period` milliseconds.
+/// A limit of `count` in each window.
 #[derive(Clone, Copy)]
 pub(crate) struct Fixed {
     pub(crate) count: u32,
-    pub(crate) period: u64,
 }
 
 /// Returns the count of a payload in the window of `index`.
@@ -26,47 +25,44 @@ fn pack(index: u64, count: u32) -> u64 {
 }
 
 impl Fixed {
-    /// Decides on a request of `cost` at `now`.
+    /// Decides on a request of `cost` in a window.
     #[inline]
-    pub(crate) fn check(self, payload: u64, now: u64, cost: u32) -> Verdict {
-        let index = now / self.period;
-        let to_end = self.period - (now - index * self.period);
+    pub(crate) fn check(self, payload: u64, window: Window, cost: u32) -> Verdict {
+        let Window { index, to_end_ms, .. } = window;
         let count = count_in(payload, index);
         match count.checked_add(cost).filter(|after| *after <= self.count) {
             Some(after) => Verdict {
                 payload: Some(pack(index, after)),
                 remaining: self.count - after,
-                reset_ms: if after == 0 { 0 } else { to_end },
+                reset_ms: if after == 0 { 0 } else { to_end_ms },
                 retry_ms: Some(0),
             },
             None => Verdict {
                 payload: None,
                 remaining: self.count.saturating_sub(count),
-                reset_ms: if count == 0 { 0 } else { to_end },
-                retry_ms: (cost <= self.count).then_some(to_end),
+                reset_ms: if count == 0 { 0 } else { to_end_ms },
+                retry_ms: (cost <= self.count).then_some(to_end_ms),
             },
         }
     }
 
     /// Counts `cost` whatever the limit is. A count that is full stays full.
-    pub(crate) fn record(self, payload: u64, now: u64, cost: u32) -> u64 {
-        let index = now / self.period;
-        pack(index, count_in(payload, index).saturating_add(cost))
+    pub(crate) fn record(payload: u64, window: Window, cost: u32) -> u64 {
+        pack(window.index, count_in(payload, window.index).saturating_add(cost))
     }
 
     /// Returns the milliseconds until `demand` fits, or `None` if it never fits.
-    pub(crate) fn wait(self, payload: u64, now: u64, demand: u64) -> Option<u64> {
+    pub(crate) fn wait(self, payload: u64, window: Window, demand: u64) -> Option<u64> {
         let room = u64::from(self.count).checked_sub(demand)?;
-        let fits = u64::from(count_in(payload, now / self.period)) <= room;
-        Some(if fits { 0 } else { self.period - now % self.period })
+        let fits = u64::from(count_in(payload, window.index)) <= room;
+        Some(if fits { 0 } else { window.to_end_ms })
     }
 
-    /// Gives back `cost` that was counted at `at`, if the payload still counts that window.
-    pub(crate) fn refund(self, payload: u64, at: u64, cost: u32) -> u64 {
-        let index = at / self.period;
-        match count_in(payload, index) {
+    /// Gives back `cost` that was counted in a window, if the payload still counts it.
+    pub(crate) fn refund(payload: u64, window: Window, cost: u32) -> u64 {
+        match count_in(payload, window.index) {
             0 => payload,
-            count => pack(index, count.saturating_sub(cost)),
+            count => pack(window.index, count.saturating_sub(cost)),
         }
     }
 }
@@ -81,8 +77,8 @@ pub(crate) fn payload(index: u64, counts: [u32; 2]) -> u64 {
     pack(index, counts[1])
 }
 
-/// Returns what a payload holds at `now`.
-pub(crate) fn holding(payload: u64, period: u64, now: u64) -> Holding {
-    let (cost, age_ms) = (u64::from(count_in(payload, now / period)), now % period);
-    Holding { cost, lasts_ms: period - age_ms, age_ms }
+/// Returns what a payload holds in a window.
+pub(crate) fn holding(payload: u64, window: Window) -> Holding {
+    let cost = u64::from(count_in(payload, window.index));
+    Holding { cost, lasts_ms: window.to_end_ms, age_ms: window.age_ms }
 }

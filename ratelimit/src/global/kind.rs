@@ -1,6 +1,6 @@
 //! What the counters of a global limit have in common, at all locations.
 
-use crate::algorithm::{Holding, MAX_PERIOD_MS, fixed, sliding};
+use crate::algorithm::{Holding, MAX_PERIOD_MS, Window, fixed, sliding};
 use crate::class::Weight;
 use crate::limit::{Algorithm, Limit};
 
@@ -64,7 +64,7 @@ impl Kind {
     /// Returns how much of its limit a payload holds, and for how long.
     pub(super) fn weight(self, payload: u64, now: u64) -> Weight {
         let held = match self.is_fixed {
-            true => fixed::holding(payload, self.period, now),
+            true => fixed::holding(payload, Window::aligned(self.period, now)),
             false => sliding::holding(payload, self.period, now),
         };
         match held {

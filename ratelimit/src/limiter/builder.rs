@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use super::save::{self, RestoreError};
-use super::{Latest, Limiter};
+use super::{Changed, Latest, Limiter};
 use crate::clock::{Clock, SystemClock, random_secret};
 use crate::global::Globals;
 use crate::identity::Identity;
@@ -109,6 +109,7 @@ impl<C: Clock> Builder<C> {
             identity: Identity::new(secret, self.guests),
             table,
             counts: Counts::new(),
+            changed: Changed::default(),
             latest: Latest(AtomicU64::new(0)),
         })
     }
@@ -153,6 +154,7 @@ impl<C: Clock> Builder<C> {
             table: restored.table,
             counts: Counts::new(),
             latest: Latest(AtomicU64::new(restored.saved_ms)),
+            changed: Changed::default(),
             globals,
         })
     }

@@ -16,8 +16,9 @@
 //! | 4 | CRC-32C of all bytes before it |
 //!
 //! The hash has the counter's fingerprint in its low 46 bits, and high bits that lead to its set. The class
-//! of a window is the period in milliseconds, shifted left by eight, plus twice the float of the count (7
-//! bits), plus one if the window is fixed, plus 2^62 if the limit is global. The class of GCRA has the highest bit set and, in the low bits,
+//! of a window is the period in milliseconds, or the code of a calendar, shifted left by eight, plus twice the float of
+//! the count (7 bits), plus one if the window is fixed, plus 2^62 if the limit is global. The code of a calendar is 2^53, plus 2^51
+//! times its unit (0 day, 1 week, 2 month, 3 year), plus the low 51 bits of the FNV-1a hash of the name of its zone. The class of GCRA has the highest bit set and, in the low bits,
 //! the float of the time in which a full bucket drains. The payload is that of
 //! `algorithm`.
 //!
@@ -131,6 +132,24 @@ impl<C: Clock> Limiter<C> {
     /// waits; a request that arrives meanwhile may be included or not. The bytes contain the secret:
     /// protect them as you protect data.
     pub fn save(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.save_some(|_class| true)
+    }
+
+    /// Does the same as [`save`](Limiter::save), for the counters of calendars alone: save them while the limiter is used, so
+    /// that a crash does not forget a quota.
+    #[cfg(feature = "calendar")]
+    pub fn save_calendars(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.save_some(|class| self.table.classes().is_calendar(class))
+    }
+
+    /// Returns whether a counter of a calendar may have changed since the last call.
+    #[cfg(feature = "calendar")]
+    pub fn take_changed_calendars(&self) -> bool {
+        self.changed.0.swap(false, std::sync::atomic::Ordering::AcqRel)
+    }
+
+    /// Returns the counters of some classes, as bytes.
+    fn save_some(&self, is_saved: impl Fn(u16) -> bool) -> impl Iterator<Item = Vec<u8>> {
         let now = self.now_ms().max(self.latest.get());
         let header = Header {
             secret: self.identity.secret(),
@@ -141,6 +160,7 @@ impl<C: Clock> Limiter<C> {
         };
         let mut counters = (0..self.table.sets())
             .flat_map(move |set| self.table.live(set, now).map(move |live| (set, live)))
+            .filter(move |(_, live)| is_saved(live.class))
             .filter_map(|(set, live)| {
                 let hash = Table::hashes(self.table.sets(), set, live.fingerprint).next()?;
                 let class = self.table.classes().saved(live.class)?;

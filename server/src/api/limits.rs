@@ -7,6 +7,7 @@
 //! | `GET /v1/limits/{name}/overrides/{key}` | | 200 and the override; 404 if there is none |
 //! | `PUT /v1/limits/{name}/overrides/{key}` | [`NewOverride`] | 200 and the override, which applies from now on |
 //! | `DELETE /v1/limits/{name}/overrides/{key}` | | 200 and the override as it was; the limit applies again |
+//! | `GET /v1/limits/top?count=20` | | 200 `{"seconds":…,"denied":[…]}`, each a [`TopKey`]: the keys that this location has denied most in the last one to two minutes. It needs the scope `ops` |
 //!
 //! Name and key are percent-encoded UTF-8 or bytes. The key is the rest of the path, so a `/` in it may stand for itself.
 //!
@@ -32,7 +33,7 @@ use kv_core::{InvalidWrite, LimitOverride, Operation, WriteError};
 
 pub use self::{
     body::NewOverride,
-    info::{LimitInfo, LimitList, OverrideInfo, OverrideList},
+    info::{LimitInfo, LimitList, OverrideInfo, OverrideList, TopKey, TopList},
 };
 use self::{
     info::page,
@@ -59,6 +60,7 @@ pub async fn serve(app: &App, grant: &Grant, request: Request<RequestBody>) -> R
     let outcome = match (path::read(path), &head.method) {
         (Err(refused), _) => Err(refused),
         (Ok(Place::All), &Method::GET) => Ok(list_limits(app, grant)),
+        (Ok(Place::Top), &Method::GET) => top(app, grant, query),
         (Ok(Place::Overrides { name }), &Method::GET) => list(app, grant, &name, query),
         (Ok(Place::One { name, key }), &Method::GET) => show(app, grant, &name, &key),
         (Ok(Place::One { name, key }), &Method::PUT) => {
@@ -74,7 +76,7 @@ pub async fn serve(app: &App, grant: &Grant, request: Request<RequestBody>) -> R
 /// The 405 of a path that has other methods.
 fn no_method(place: &Place, method: &Method) -> Response<Body> {
     let allowed = match place {
-        Place::All | Place::Overrides { .. } => "GET",
+        Place::All | Place::Top | Place::Overrides { .. } => "GET",
         Place::One { .. } => "GET, PUT, DELETE",
     };
     let sentence = format!("this path has no method {method}: use {allowed}");
@@ -93,15 +95,27 @@ fn list_limits(app: &App, grant: &Grant) -> Response<Body> {
     reply::json(StatusCode::OK, &LimitList { limits })
 }
 
+/// `GET /v1/limits/top`.
+fn top(app: &App, grant: &Grant, query: &str) -> Result<Response<Body>, Refused> {
+    permit(app, grant, Need::Ops)?;
+    let count = path::count(query)?;
+    Ok(reply::json(StatusCode::OK, &TopList::new(app.rate_limits.load().denied_now(count))))
+}
+
+/// Checks that the sender may do something.
+fn permit(app: &App, grant: &Grant, need: Need<'_>) -> Result<(), Refused> {
+    grant.check(need).map_err(|forbidden| {
+        app.metrics.access().refused("scope");
+        Refused::new(StatusCode::FORBIDDEN, forbidden.to_string())
+    })
+}
+
 /// Finds what a name stands for, if the sender may override it.
 fn find(app: &App, grant: &Grant, name: &[u8]) -> Result<Subject, Refused> {
     let rates = app.rate_limits.load();
     let subject = path::subject(&rates, &app.store.overrides(), name);
     let namespace = subject.as_ref().map_or(name, |subject| &subject.namespace);
-    grant.check(Need::Override(namespace)).map_err(|forbidden| {
-        app.metrics.access().refused("scope");
-        Refused::new(StatusCode::FORBIDDEN, forbidden.to_string())
-    })?;
+    permit(app, grant, Need::Override(namespace))?;
     subject.ok_or_else(|| path::unknown(&rates, grant, name))
 }
 

@@ -18,7 +18,8 @@
 //! | `key` | the key of the counter: any text of at most 4096 bytes; empty by default |
 //! | `limit` | how many requests of cost 1 are allowed in a period |
 //! | `period` | in seconds (`60`, `0.5`), or with a unit (`"10s"`, `"500ms"`, `"1h"`) |
-//! | `name` | a limit of the configuration, in place of these three; the fields beside it win |
+//! | `unit`, `timezone` | in place of `period`: windows of the calendar, `"day"`, `"week"`, `"month"` or `"year"`, in a time zone of the IANA database, by default `"UTC"` |
+//! | `name` | a limit of the configuration, in place of these; the fields beside it win |
 //! | `algorithm` | `"sliding"` (the default), `"fixed"`, `"gcra"` |
 //! | `burst` | of `gcra`: the cost that is allowed at once; `limit` by default |
 //! | `cost` | the cost of the request, 1 by default; below 0, its amount is refunded |

@@ -10,6 +10,7 @@
 //! | `rate_limit` with `unit`, `requests_per_unit` | second, minute, hour, day, week; a month is 30 days and a year 365 |
 //! | `unlimited`, `name`, `replaces`, `shadow_mode`, `share_threshold` | as there |
 //! | `period`, `algorithm`, `burst`, `record` | only here: any period (`"10s"`) in place of the unit; `sliding` (the default, unless the setting `rls-algorithm` changes it), `fixed`, `gcra`; what is recorded, see below |
+//! | `timezone` | only here: the unit is a day, a week, a month or a year of the calendar in this time zone |
 //! | `detailed_metric`, `value_to_metric`, `quota_mode`, `metadata` | ignored, with a warning that names the file and the line; so is `shadow_mode` without a `rate_limit`. Any other field is refused |
 //!
 //! Differences from envoyproxy/ratelimit:

@@ -29,11 +29,13 @@ pub struct DeniedKeys {
 
 /// The watched keys. A key is found by its name in one step, and replaced after a scan of all.
 #[derive(Debug, Default)]
-struct Watched {
+pub(super) struct Watched {
     /// The place of each key in `slots`.
     places: HashMap<Box<[u8]>, usize>,
     /// The keys with their counts, in no order.
     slots: Vec<Slot>,
+    /// The name that is looked for.
+    name: Vec<u8>,
 }
 
 /// One watched key.
@@ -58,16 +60,33 @@ impl DeniedKeys {
 
     /// Counts a denial. This takes a lock, which is why it is behind a setting.
     pub fn count(&self, namespace: &[u8], key: &[u8]) {
-        let (namespace, key) = (start(namespace), start(key));
-        let name = join(namespace, key);
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let Watched { places, slots } = &mut *watched;
-        if let Some(place) = places.get(&name) {
+        watched.count(self.shown * WATCHED_FOR_EACH, namespace, key);
+    }
+
+    /// Returns the keys that were denied most often, the most often denied first.
+    #[must_use]
+    pub fn top(&self) -> Vec<Denied> {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots: Vec<&Slot> = watched.slots.iter().collect();
+        slots.sort_by(|a, b| (b.count, &a.name).cmp(&(a.count, &b.name)));
+        slots.into_iter().take(self.shown).map(Slot::denied).collect()
+    }
+}
+
+impl Watched {
+    /// Counts a denial, among at most `room` keys. A key that is watched costs no allocation.
+    pub(super) fn count(&mut self, room: usize, namespace: &[u8], key: &[u8]) {
+        let (namespace, key) = (start(namespace), start(key));
+        let Watched { places, slots, name } = self;
+        join(name, namespace, key);
+        if let Some(place) = places.get(&name[..]) {
             slots[*place].count += 1;
             return;
         }
+        let name: Box<[u8]> = name.as_slice().into();
         let namespace_bytes = namespace.len();
-        if slots.len() < self.shown * WATCHED_FOR_EACH {
+        if slots.len() < room {
             places.insert(name.clone(), slots.len());
             slots.push(Slot { name, namespace_bytes, count: 1, excess: 0 });
             return;
@@ -81,13 +100,9 @@ impl DeniedKeys {
         }
     }
 
-    /// Returns the keys that were denied most often, the most often denied first.
-    #[must_use]
-    pub fn top(&self) -> Vec<Denied> {
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut slots: Vec<&Slot> = watched.slots.iter().collect();
-        slots.sort_by(|a, b| (b.count, &a.name).cmp(&(a.count, &b.name)));
-        slots.into_iter().take(self.shown).map(Slot::denied).collect()
+    /// All watched keys, each with the bytes of its name.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&[u8], Denied)> {
+        self.slots.iter().map(|slot| (&slot.name[..], slot.denied()))
     }
 }
 
@@ -116,9 +131,12 @@ fn start(bytes: &[u8]) -> &[u8] {
     &bytes[..end]
 }
 
-/// A namespace and a key, joined by a byte that no UTF-8 text contains.
-fn join(namespace: &[u8], key: &[u8]) -> Box<[u8]> {
-    [namespace, b"\xff", key].concat().into()
+/// Writes a namespace and a key, joined by a byte that no UTF-8 text contains.
+fn join(name: &mut Vec<u8>, namespace: &[u8], key: &[u8]) {
+    name.clear();
+    name.extend_from_slice(namespace);
+    name.push(0xff);
+    name.extend_from_slice(key);
 }
 
 #[cfg(test)]

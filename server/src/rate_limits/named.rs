@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{
     count::count,
-    describe::{MAX_KEY_BYTES, limit as limit_of},
+    describe::{Description, MAX_KEY_BYTES},
     period::Period,
     scope::Scope,
 };
@@ -62,8 +62,12 @@ struct Written {
     /// The count of the limit.
     #[serde(deserialize_with = "limit")]
     limit: u32,
-    /// The period of the limit.
-    period: Period,
+    /// The period of the limit, if it has one.
+    period: Option<Period>,
+    /// The unit of the calendar, in place of the period.
+    unit: Option<String>,
+    /// The time zone of the unit.
+    timezone: Option<String>,
     /// The algorithm, if one is written.
     #[serde(default, deserialize_with = "algorithm")]
     algorithm: Option<Algorithm>,
@@ -98,10 +102,16 @@ fn algorithm<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Algori
 impl<'de> Deserialize<'de> for NamedLimit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NamedLimit, D::Error> {
         let written = Written::deserialize(deserializer)?;
-        let algorithm = written.algorithm.unwrap_or_default();
-        let limit =
-            limit_of(algorithm, written.limit, written.period, written.burst, written.scope);
-        let limit = limit.map_err(D::Error::custom)?.shadow(written.shadow);
+        let described = Description {
+            count: written.limit,
+            period: written.period,
+            unit: written.unit.as_deref(),
+            timezone: written.timezone.as_deref(),
+            algorithm: written.algorithm,
+            burst: written.burst,
+            scope: written.scope,
+        };
+        let limit = described.limit().map_err(D::Error::custom)?.shadow(written.shadow);
         let length = written.namespace.as_ref().map_or(0, String::len);
         if length > MAX_KEY_BYTES {
             return Err(D::Error::custom(format!(

@@ -1,5 +1,6 @@
 //! The counters across a restart: a clean stop saves them in the location's store, and the next start
-//! takes them from there. After a crash there are none, and the running windows start from zero.
+//! takes them from there. After a crash there are none, and the running windows start from zero; except for those of
+//! calendars, which are saved while the server runs, because a crash must not forget the quota of a month.
 //!
 //! Nothing here stops a server: if the counters can't be saved or read, they start from zero and the
 //! log reports it. In the store they are the limiter's pieces, each after its length in four bytes.
@@ -13,6 +14,8 @@ const NAME: &str = "ratelimit";
 
 /// The name of what is known of global limits.
 const GLOBAL: &str = "ratelimit-global";
+/// The name of the counters of calendars, which stay in the store.
+const QUOTAS: &str = "ratelimit-quotas";
 
 /// The size of a length.
 const LENGTH_BYTES: usize = 4;
@@ -52,9 +55,7 @@ pub(super) struct Restored {
 /// If the system provides no randomness for a limiter without counters.
 pub(super) fn restore(store: &Store, builder: Builder) -> Result<Restored, BuildError> {
     let restored = match store.local(NAME) {
-        Ok(None) => {
-            return builder.build().map(|limiter| Restored { limiter, has_counters: false });
-        }
+        Ok(None) => return restore_quotas(store, builder),
         Ok(Some(reader)) => decode(reader, builder.clone()),
         Err(error) => Err(error.into()),
     };
@@ -96,6 +97,28 @@ pub(super) fn restore_global(store: &Store, limiter: &Limiter) {
     }
 }
 
+/// Builds a limiter with the counters of calendars that were saved before a crash.
+fn restore_quotas(store: &Store, builder: Builder) -> Result<Restored, BuildError> {
+    let restored = match store.local(QUOTAS) {
+        Ok(None) => None,
+        Ok(Some(reader)) => Some(decode(reader, builder.clone())),
+        Err(error) => Some(Err(error.into())),
+    };
+    match restored {
+        Some(Ok(limiter)) => return Ok(Restored { limiter, has_counters: true }),
+        Some(Err(error)) => {
+            tracing::warn!(%error, "the counters of calendar windows start from zero");
+        }
+        None => {}
+    }
+    builder.build().map(|limiter| Restored { limiter, has_counters: false })
+}
+
+/// Saves the counters of calendars for a start after a crash. Blocks until they are durable.
+pub(super) fn save_quotas(store: &Store, limiter: &Limiter) {
+    save_as(store, QUOTAS, limiter.save_calendars());
+}
+
 /// Saves the counters of `limiter` for the next start. Blocks until they are durable.
 pub(super) fn save(store: &Store, limiter: &Limiter) {
     save_as(store, NAME, limiter.save());
@@ -106,7 +129,7 @@ pub(super) fn save(store: &Store, limiter: &Limiter) {
     }
 }
 
-/// Saves pieces, each behind its length.
+/// Saves pieces under a name, each behind its length.
 fn save_as(store: &Store, name: &str, pieces: impl Iterator<Item = Vec<u8>>) {
     let pieces = pieces.flat_map(|piece| {
         let length = u32::try_from(piece.len()).expect("a piece is short").to_be_bytes();
@@ -242,6 +265,38 @@ mod tests {
         assert!(rates.limiter().record(&request).allowed);
         rates.save(&store);
         assert!(!open(&Metrics::new()).limiter().peek(&request).allowed);
+    }
+
+    #[test]
+    fn a_crash_forgets_no_quota_and_a_clock_that_went_back_opens_no_second_window() {
+        use ratelimit::{Calendar, CalendarUnit, ManualClock};
+
+        let (_directory, store) = store();
+        let month = Calendar::new(CalendarUnit::Month, "Europe/Berlin").unwrap();
+        let quota = Limit::calendar_windows(2, month);
+        let minute = Limit::fixed(1, std::time::Duration::from_secs(60)).unwrap();
+        let requests = [quota, minute].map(|limit| Request::new("n", "k", limit));
+        let limiter = builder().build().unwrap();
+        let now = limiter.now_ms();
+        for request in &requests {
+            assert!(limiter.check(&request.cost(1)).allowed);
+        }
+        assert!(limiter.take_changed_calendars() && !limiter.take_changed_calendars());
+        save_quotas(&store, &limiter);
+        for _ in 0..2 {
+            let restored = restore(&store, builder()).unwrap();
+            let left = |at: usize| restored.limiter.peek(&requests[at]).remaining;
+            assert_eq!((left(0), left(1)), (1, 1), "only the quota was saved");
+        }
+        let earlier = ManualClock::at(now - 40 * 24 * 3_600_000);
+        let reader = store.local(QUOTAS).unwrap().unwrap();
+        let mut pieces = Pieces { reader, buffer: BytesMut::new(), error: None };
+        let restored = builder().clock(earlier).restore(pieces.by_ref()).unwrap();
+        assert_eq!(restored.peek(&requests[0]).remaining, 1);
+        // A clean stop saves all of them.
+        save(&store, &limiter);
+        let restored = restore(&store, builder()).unwrap();
+        assert_eq!(restored.limiter.peek(&requests[1]).remaining, 0);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) type Window = (u64, Algorithm, bool);
 
 /// Returns what a limit adds to the name of its counters.
 pub(crate) fn window(limit: &Limit) -> Window {
-    (limit.period_ms(), limit.algorithm(), limit.is_global())
+    (limit.window_id(), limit.algorithm(), limit.is_global())
 }
 
 /// The windows of the configuration's limits, by the namespace of their counters.

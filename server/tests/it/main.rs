@@ -11,6 +11,7 @@ mod deploy;
 mod head;
 mod http;
 mod kv;
+mod limit_commands;
 mod limits;
 mod listeners;
 mod overrides;

@@ -121,6 +121,7 @@ const ROUTES: &[(&str, &str, &str, &[&str])] = &[
         "{\"checks\":[{\"namespace\":\"n\",\"limit\":9,\"period\":60},{\"namespace\":\"m\",\"limit\":9,\"period\":60}]}",
         &["ratelimit=*"],
     ),
+    ("GET", "/v1/limits/top", "", &["ops"]),
     (
         "GET",
         "/v1/limits/namespace:n/overrides",

@@ -6,7 +6,10 @@ use kv_core::{LimitOverride, LimitOverrides, OverrideRule, OverrideTarget};
 use serde::{Deserialize, Serialize};
 
 use super::path::{Subject, path_of};
-use crate::rate_limits::RateLimits;
+use crate::{
+    metrics::Denied,
+    rate_limits::{RateLimits, RecentTop},
+};
 
 /// The most overrides of a page.
 const PAGE: usize = 1000;
@@ -23,6 +26,12 @@ pub struct LimitInfo {
     /// How many requests of cost 1 are allowed in a period; absent for a namespace, whose limits may differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// The unit of the calendar whose windows count, in place of a period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// The time zone of the unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
     /// The period, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<f64>,
@@ -61,6 +70,40 @@ pub struct OverrideInfo {
     pub expires_at: Option<u64>,
     /// Its path in this API.
     pub path: String,
+}
+
+/// A key that was denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopKey {
+    /// The namespace of its counter, at most 128 bytes of it.
+    pub namespace: String,
+    /// The key, at most 128 bytes of it. Bytes that are not UTF-8 are replaced.
+    pub key: String,
+    /// How often it was denied: at least, under a load on many threads.
+    pub count: u64,
+    /// How many of them may have been of other keys.
+    pub excess: u64,
+}
+
+/// The keys that were denied most.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TopList {
+    /// The time that the counts are of, in seconds.
+    pub seconds: u64,
+    /// The most often denied first.
+    pub denied: Vec<TopKey>,
+}
+
+impl TopList {
+    /// Describes the keys that were denied most.
+    #[must_use]
+    pub fn new(top: RecentTop) -> TopList {
+        let denied = top.denied.into_iter().map(|one| {
+            let Denied { namespace, key, count, excess } = one;
+            TopKey { namespace, key, count, excess }
+        });
+        TopList { seconds: top.seconds, denied: denied.collect() }
+    }
 }
 
 /// A page of overrides.
@@ -123,6 +166,8 @@ pub(super) fn limits(rates: &RateLimits, all: &LimitOverrides) -> Vec<LimitInfo>
         name,
         namespace: text(namespace),
         limit: None,
+        unit: None,
+        timezone: None,
         period: None,
         algorithm: None,
         overrides: 0,
@@ -131,9 +176,12 @@ pub(super) fn limits(rates: &RateLimits, all: &LimitOverrides) -> Vec<LimitInfo>
         limits.insert(namespace.to_vec(), bare(text(&namespace), &namespace));
     }
     for named in rates.all_named() {
+        let (limit, calendar) = (named.limit, named.limit.calendar());
         let info = LimitInfo {
-            limit: Some(named.limit.count()),
-            period: Some(named.limit.period().as_secs_f64()),
+            limit: Some(limit.count()),
+            unit: calendar.map(|calendar| calendar.unit().to_string()),
+            timezone: calendar.map(|calendar| calendar.timezone().to_owned()),
+            period: calendar.is_none().then(|| limit.period().as_secs_f64()),
             algorithm: Some(named.limit.algorithm().to_string()),
             ..bare(named.name.clone(), named.namespace.as_bytes())
         };

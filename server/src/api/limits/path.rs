@@ -25,6 +25,8 @@ const MAX_NAMED: usize = 10;
 pub(super) enum Place {
     /// All limits.
     All,
+    /// The keys that are denied most.
+    Top,
     /// The overrides of a limit.
     Overrides {
         /// The name of the limit, as bytes.
@@ -68,6 +70,9 @@ pub(super) fn read(path: &str) -> Result<Place, Refused> {
     if rest.is_empty() || rest == "/" {
         return Ok(Place::All);
     }
+    if rest == "/top" {
+        return Ok(Place::Top);
+    }
     let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
     let rest = rest.strip_prefix('/').and_then(|rest| rest.split_once("/overrides"));
     let place = rest.filter(|(name, _)| !name.is_empty() && !name.contains('/'));
@@ -104,6 +109,20 @@ pub(super) fn after(query: &str) -> Result<Option<Vec<u8>>, Refused> {
             }
         },
     }
+}
+
+/// Reads the query of the keys that are denied most: how many.
+pub(super) fn count(query: &str) -> Result<usize, Refused> {
+    const DEFAULT: usize = 20;
+    const MAX: usize = 100;
+    let count = match query {
+        "" => Some(DEFAULT),
+        _ => query.strip_prefix("count=").and_then(|count| count.parse().ok()),
+    };
+    count.filter(|count| (1..=MAX).contains(count)).ok_or_else(|| {
+        let error = format!("the query is count=N, from 1 to {MAX}");
+        Refused::new(StatusCode::BAD_REQUEST, error)
+    })
 }
 
 /// Finds what a name stands for. What is not configured any more can be found as long as it has overrides.
@@ -177,6 +196,8 @@ mod tests {
         for (path, place) in [
             ("/v1/limits", Place::All),
             ("/v1/limits/", Place::All),
+            ("/v1/limits/top", Place::Top),
+            ("/v1/limits/top/overrides", Place::Overrides { name: b"top".into() }),
             ("/v1/limits/a/overrides", Place::Overrides { name: b"a".into() }),
             ("/v1/limits/a/overrides/", one("a", b"")),
             ("/v1/limits/rls%3Ae/overrides/t=a,p=/x/,", one("rls:e", b"t=a,p=/x/,")),

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     access::{Grant, Need},
     metrics::Tally,
-    rate_limits::{self, Applied, Period, RateLimits, Scope, UNLIMITED},
+    rate_limits::{Applied, Description, Period, RateLimits, Scope, UNLIMITED},
 };
 
 /// The action on a counter.
@@ -239,31 +239,56 @@ fn action(check: &Check<'_>) -> Result<Action, Invalid> {
 /// The limit of a check, and whether the caller describes it. If it has a name, the fields beside the name
 /// change it for this check.
 fn limit(check: &Check<'_>, named: Option<Limit>) -> Result<(Limit, bool), Invalid> {
-    let is_changed = check.limit.is_some()
-        || check.period.is_some()
+    let given = Description {
+        count: 0,
+        period: check.period,
+        unit: check.unit.as_deref(),
+        timezone: check.timezone.as_deref(),
+        algorithm: check.algorithm,
+        burst: check.burst,
+        scope: check.scope.or(named.as_ref().map(Scope::of)).unwrap_or_default(),
+    };
+    let Some(named) = named else {
+        let count = check.limit.ok_or(Invalid::Missing("limit"))?;
+        if given.period.is_none() && given.unit.is_none() {
+            return Err(Invalid::Missing("period"));
+        }
+        return Ok((Description { count, ..given }.limit()?, true));
+    };
+    let has_windows = given.period.is_some() || given.unit.is_some() || given.timezone.is_some();
+    let is_changed = has_windows
+        || check.limit.is_some()
         || check.algorithm.is_some()
         || check.burst.is_some()
         || check.scope.is_some();
-    match named {
-        Some(named) if !is_changed => Ok((named, false)),
-        Some(named) => {
-            let algorithm = check.algorithm.unwrap_or(named.algorithm());
+    if !is_changed {
+        return Ok((named, false));
+    }
+    let count = check.limit.unwrap_or(named.count());
+    let described = match named.calendar() {
+        // The fields beside the name change the windows of a calendar, or replace them by a period.
+        Some(calendar) if given.period.is_none() => Description {
+            count,
+            unit: given.unit.or(Some(calendar.unit().name())),
+            timezone: given.timezone.or(Some(calendar.timezone())),
+            ..given
+        },
+        Some(_) => Description { count, ..given },
+        None if given.unit.is_some() || given.timezone.is_some() => Description { count, ..given },
+        None => {
+            let algorithm = given.algorithm.unwrap_or(named.algorithm());
             let is_gcra = |algorithm| algorithm == Algorithm::Gcra;
             let burst = (is_gcra(algorithm) && is_gcra(named.algorithm())).then(|| named.burst());
-            let count = check.limit.unwrap_or(named.count());
-            let period = check.period.unwrap_or_else(|| Period::of_ms(named.period_ms()));
-            let (burst, scope) = (check.burst.or(burst), check.scope.unwrap_or(Scope::of(&named)));
-            let changed = rate_limits::limit(algorithm, count, period, burst, scope)?;
-            Ok((changed.shadow(named.is_shadow()), true))
+            Description {
+                count,
+                period: given.period.or(Some(Period::of_ms(named.period_ms()))),
+                algorithm: Some(algorithm),
+                burst: given.burst.or(burst),
+                ..given
+            }
         }
-        None => {
-            let count = check.limit.ok_or(Invalid::Missing("limit"))?;
-            let period = check.period.ok_or(Invalid::Missing("period"))?;
-            let algorithm = check.algorithm.unwrap_or_default();
-            let scope = check.scope.unwrap_or_default();
-            Ok((rate_limits::limit(algorithm, count, period, check.burst, scope)?, true))
-        }
-    }
+    };
+    Ok((described.limit()?.shadow(named.is_shadow()), true))
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub enum Invalid {
     Twice(String),
     /// A parameter that does not exist.
     #[error(
-        "unknown field {0:?}: a GET has name, or namespace, limit, period, algorithm and burst; key, \
+        "unknown field {0:?}: a GET has name, or namespace, limit, period or unit and timezone, algorithm and burst; key, \
          key_header or trusted_proxies, cost; status, headers"
     )]
     Unknown(String),

@@ -96,7 +96,7 @@ pub fn parse(query: &str) -> Result<Query<'_>, Invalid> {
         }
         given.push(name);
     }
-    let own = ["namespace", "limit", "period", "algorithm", "burst", "scope"]
+    let own = ["namespace", "limit", "period", "unit", "timezone", "algorithm", "burst", "scope"]
         .into_iter()
         .find(|own| given.iter().any(|given| given == own));
     match own {
@@ -142,6 +142,8 @@ fn read<'a>(check: &mut Check<'a>, name: &str, value: Cow<'a, [u8]>) -> Result<(
         "key" => check.key = Some(bounded(name, value)?),
         "limit" => check.limit = Some(number(name, &value)?),
         "period" => check.period = Some(text(name, value)?.parse()?),
+        "unit" => check.unit = Some(text(name, value)?),
+        "timezone" => check.timezone = Some(text(name, value)?),
         "algorithm" => {
             let parsed = str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
             let parsed = parsed

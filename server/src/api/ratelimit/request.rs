@@ -42,6 +42,12 @@ pub struct Check<'a> {
     /// The period over which the limit counts.
     #[serde(deserialize_with = "present")]
     pub period: Option<Period>,
+    /// In place of the period: `day`, `week`, `month` or `year`.
+    #[serde(borrow, deserialize_with = "text")]
+    pub unit: Option<Cow<'a, str>>,
+    /// The time zone of the unit.
+    #[serde(borrow, deserialize_with = "text")]
+    pub timezone: Option<Cow<'a, str>>,
     /// The algorithm.
     #[serde(deserialize_with = "parsed")]
     pub algorithm: Option<Algorithm>,

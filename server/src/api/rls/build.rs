@@ -1,5 +1,7 @@
 //! From a domain as it is written to its tree. What is invalid is refused, with its place.
 
+mod windows;
+
 use std::{
     collections::HashSet,
     fmt::{self, Write as _},
@@ -16,6 +18,8 @@ use super::{
     tree::{Branch, Domains, Ignored, Node, Rule, Tree, Wildcard},
 };
 use crate::rate_limits::{self, DescribeError, Period, Window, window};
+
+use windows::{UNITS, calendar, period};
 
 /// The most levels below a domain.
 pub const MAX_DEPTH: usize = 16;
@@ -216,10 +220,17 @@ impl Builder<'_> {
             check_unlimited(written)?;
             (None, Unit::Unknown)
         } else {
-            let period = period(written)?;
             let count = written
                 .requests_per_unit
                 .ok_or("rate_limit needs `requests_per_unit`, how many requests a unit allows")?;
+            if let Some(timezone) = &written.timezone {
+                let (limit, unit) = calendar(written, timezone, count)?;
+                self.windows.insert(window(&limit));
+                self.paths.push(path.to_owned());
+                let limit = Some(limit.shadow(shadow));
+                return Ok(Rule { id, limit, unit, name, replaces, record: written.record });
+            }
+            let period = period(written)?;
             let limit = match &written.algorithm {
                 Some(name) => {
                     let algorithm = name
@@ -336,6 +347,7 @@ fn check_unlimited(written: &config::RateLimit) -> Result<(), Problem> {
         ("unit", written.unit.is_some()),
         ("requests_per_unit", written.requests_per_unit.is_some()),
         ("period", written.period.is_some()),
+        ("timezone", written.timezone.is_some()),
         ("algorithm", written.algorithm.is_some()),
         ("burst", written.burst.is_some()),
         ("scope", written.scope.is_some()),
@@ -346,23 +358,6 @@ fn check_unlimited(written: &config::RateLimit) -> Result<(), Problem> {
         None => Ok(()),
     }
 }
-
-/// The period of a limit: its unit, or any other time.
-fn period(written: &config::RateLimit) -> Result<Period, Problem> {
-    match (&written.unit, written.period) {
-        (Some(_), Some(_)) => Err("rate_limit has `unit` and `period`: use one of them".into()),
-        (None, Some(period)) => Ok(period),
-        (None, None) => Err(Problem::NoUnit),
-        (Some(name), None) => {
-            let ms = Unit::named(name).and_then(Unit::ms);
-            let ms = ms.ok_or_else(|| Problem::Unit(name.clone()))?;
-            Ok(Period::of_ms(ms))
-        }
-    }
-}
-
-/// The units, for errors.
-const UNITS: &str = "second, minute, hour, day, week, month or year";
 
 /// The names of the limits that a limit replaces.
 fn replaced(written: &config::RateLimit, name: &str) -> Result<Vec<String>, Problem> {

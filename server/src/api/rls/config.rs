@@ -64,6 +64,8 @@ pub struct RateLimit {
     pub replaces: Option<Vec<Replaced>>,
     /// Only here: any other period in place of `unit`.
     pub period: Option<Period>,
+    /// Only here: a time zone. The unit (a day, a week, a month or a year) is then that of the calendar there.
+    pub timezone: Option<String>,
     /// Only here: `sliding`, `fixed` or `gcra`.
     pub algorithm: Option<String>,
     /// Only here: the cost that is allowed at once, with `gcra`.

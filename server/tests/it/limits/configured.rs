@@ -82,7 +82,7 @@ fn a_limit_in_shadow_mode_reports_its_decision() {
 #[test]
 fn an_invalid_limit_is_reported_with_its_line() {
     for (text, line, expected) in [
-        ("[limits.a]\nlimit = 1\n", 1, "missing field `period`"),
+        ("[limits.a]\nlimit = 1\n", 1, "`period` is missing: write `period`, or `unit`"),
         ("\n[limits.a]\nperiod = 60\n", 2, "missing field `limit`"),
         ("[limits.a]\nlimit = -1\nperiod = 60\n", 2, "`limit` is -1: use 0 to 4294967295"),
         ("[limits.a]\nlimit = \"1\"\nperiod = 60\n", 2, "string"),
