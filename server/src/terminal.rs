@@ -1,6 +1,9 @@
 //! The output of commands, in which texts of other machines don't act on a terminal.
 
-use std::io::{self, StdoutLock, Write};
+use std::{
+    borrow::Cow,
+    io::{self, StdoutLock, Write},
+};
 
 use kv_core::visible::{escaped, is_invisible};
 use serde::Serialize;
@@ -36,6 +39,16 @@ impl<W: Write> Write for Escaped<W> {
 #[must_use]
 pub fn stdout() -> Escaped<StdoutLock<'static>> {
     Escaped::new(io::stdout().lock())
+}
+
+/// A text as one word of a POSIX shell, for a command that people may paste: quoted, unless nothing in it has a meaning there.
+#[must_use]
+pub fn shell_word(text: &str) -> Cow<'_, str> {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "._-/:@%+".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.into();
+    }
+    format!("'{}'", text.replace('\'', r"'\''")).into()
 }
 
 /// Writes one line of JSON, whose texts have the same characters as escapes of JSON.
@@ -74,6 +87,24 @@ impl serde_json::ser::Formatter for Visible {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_one_word_of_a_shell_in_which_nothing_has_a_meaning() {
+        for (text, word) in [
+            ("na\u{ef}ve-1.2_3/x", "na\u{ef}ve-1.2_3/x"),
+            ("", "''"),
+            ("kv:read=a", "'kv:read=a'"),
+            ("a'; rm -rf ~ #", r"'a'\''; rm -rf ~ #'"),
+            ("$(reboot)`x`", "'$(reboot)`x`'"),
+            ("a\\", "'a\\'"),
+            ("~", "'~'"),
+        ] {
+            assert_eq!(shell_word(text), word);
+            let mut shell = std::process::Command::new("sh");
+            let read = shell.args(["-c", &format!("printf %s {word}")]).output().expect("a shell");
+            assert_eq!(read.stdout, text.as_bytes());
+        }
+    }
 
     #[test]
     fn the_text_of_a_server_does_not_act_on_the_terminal() {

@@ -1,6 +1,7 @@
 //! Why a request is refused before it comes to an API.
 
-use super::{scopes::Need, shown::shell_word, token::TokenTextError};
+use super::{scopes::Need, token::TokenTextError};
+use crate::terminal::shell_word;
 
 /// Why it is not known who sent a request. No text repeats a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

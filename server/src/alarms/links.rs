@@ -8,7 +8,7 @@ use super::{
     kind::{AlarmKind, Audience},
     snapshot::Member,
 };
-use crate::cluster::state::dates::minute;
+use crate::{cluster::state::dates::minute, terminal::shell_word};
 
 /// A location that was silent for less than this may only have been restarted, in seconds.
 pub(super) const PATIENCE_SECONDS: u64 = 60;
@@ -52,7 +52,8 @@ fn link(id: MemberId, name: &str, peer: &Peer, now: u64) -> Option<Alarm> {
         let since = if peer.is_halt_old { "; it has not answered since" } else { "" };
         let text = format!(
             "{name} does not replicate any more, and has reported why: {why}{since}. It gets none of the writes of the \
-             others. Do there what it reports; if it will not return, run: waypost cluster remove {name}"
+             others. Do there what it reports; if it will not return, run: waypost cluster remove {}",
+            shell_word(name)
         );
         return Some(Alarm { is_reported: true, ..Alarm::about(AlarmKind::Halted, id, text) });
     }
@@ -71,8 +72,9 @@ fn link(id: MemberId, name: &str, peer: &Peer, now: u64) -> Option<Alarm> {
         let why = [&why[..], stopped, &halted(peer)].concat();
         let text = format!(
             "{name} is unreachable since {}{why}: check that it is running and that its UDP port is reachable from \
-             here. Tombstones are kept until it returns; if it will not return, run: waypost cluster remove {name}",
-            minute(since)
+             here. Tombstones are kept until it returns; if it will not return, run: waypost cluster remove {}",
+            minute(since),
+            shell_word(name)
         );
         return Some(Alarm::about(AlarmKind::Unreachable, id, text).since(since));
     }

@@ -66,7 +66,7 @@ pub async fn serve(
     target: Target,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    run(app, &parts, body, namespace, &call(&parts, &target, false)).await
+    run(app, &parts, body, namespace, &call_of(&parts, &target, false)).await
 }
 
 /// Responds to a wrapped call, as miniflare sends it to a `remoteProxyConnectionString`.
@@ -77,7 +77,7 @@ pub async fn serve_proxied(
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
     match proxied::target(&parts.headers) {
-        Ok(target) => run(app, &parts, body, namespace, &call(&parts, &target, true)).await,
+        Ok(target) => run(app, &parts, body, namespace, &call_of(&parts, &target, true)).await,
         Err(refusal) => refusal.into_response(true),
     }
 }
@@ -91,7 +91,7 @@ pub async fn refuse(
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let target = Target::whole(&parts.uri);
-    let call = call(&parts, &target, parts.headers.contains_key(proxied::URL));
+    let call = call_of(&parts, &target, parts.headers.contains_key(proxied::URL));
     let is_misread = status == StatusCode::NOT_FOUND && call.is_from_runtime();
     let status = if is_misread { StatusCode::BAD_REQUEST } else { status };
     // A client that waits for permission to send its body does not send it.
@@ -102,7 +102,7 @@ pub async fn refuse(
 }
 
 /// Returns the parts of a call that its handlers read.
-fn call<'a>(parts: &'a Parts, target: &'a Target, is_proxied: bool) -> Call<'a> {
+fn call_of<'a>(parts: &'a Parts, target: &'a Target, is_proxied: bool) -> Call<'a> {
     Call { method: &parts.method, headers: &parts.headers, target, is_proxied }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::Read as _,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,11 @@ use crate::{access::TokenText, config::Stamp};
 
 /// The longest file of a token, in bytes.
 const MAX_BYTES: u64 = 4096;
+
+/// The content of a file can't be used. The text repeats nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unusable(String);
 
 /// The file of a token, and what was seen of it.
 #[derive(Debug)]
@@ -37,7 +42,7 @@ impl AdminToken {
             AdminToken { path, read: Stamp::default(), changing: None, is_faulty: false };
         match file.reload() {
             Ok(token) => Ok((file, token)),
-            Err(reason) => Err(ServeError::AdminToken { path: file.path, reason }),
+            Err(Unusable(reason)) => Err(ServeError::AdminToken { path: file.path, reason }),
         }
     }
 
@@ -50,7 +55,7 @@ impl AdminToken {
     ///
     /// # Errors
     /// Why its content can't be used. No text repeats anything of it.
-    pub(super) fn reload(&mut self) -> Result<TokenText, String> {
+    pub(super) fn reload(&mut self) -> Result<TokenText, Unusable> {
         // Before it is read: what changes meanwhile is seen the next time.
         self.read = self.stamp();
         self.changing = None;
@@ -63,7 +68,7 @@ impl AdminToken {
     ///
     /// # Errors
     /// As [`AdminToken::reload`].
-    pub(super) fn look(&mut self) -> Option<Result<TokenText, String>> {
+    pub(super) fn look(&mut self) -> Option<Result<TokenText, Unusable>> {
         let now = self.stamp();
         if now == self.read {
             self.changing = None;
@@ -85,13 +90,17 @@ impl AdminToken {
 }
 
 /// Reads the token of a file.
-fn read(path: &Path) -> Result<TokenText, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+fn read(path: &Path) -> Result<TokenText, Unusable> {
+    let unreadable = |error: io::Error| {
+        Unusable(format!("{error}; check the path, and that the user of this process may read it"))
+    };
     let mut text = String::new();
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    text.trim()
-        .parse()
-        .map_err(|error| format!("{error}. `waypost token generate` prints one for this setting"))
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text))
+        .map_err(unreadable)?;
+    text.trim().parse().map_err(|error| {
+        Unusable(format!("{error}. `waypost token generate` prints one for this setting"))
+    })
 }
 
 #[cfg(test)]
@@ -120,7 +129,7 @@ mod tests {
         write(&two.reveal()[..30]);
         assert_eq!(file.look(), None, "it may still be changing");
         let error = file.look().expect("it is read").expect_err("it is cut");
-        assert!(error.contains("mistyped or cut") && !error.contains(&two.reveal()[4..30]));
+        assert!(error.0.contains("mistyped or cut") && !error.0.contains(&two.reveal()[4..30]));
         assert_eq!(file.look(), Some(Err(error)), "it is read until it can be used");
         write(&two.reveal());
         assert_eq!(file.look(), None, "it may still be changing");

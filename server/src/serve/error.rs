@@ -12,6 +12,7 @@ use crate::{
         state::{dates::ClockError, files::FilesError, location::LoadError},
     },
     connection::BindError,
+    terminal::shell_word,
     tls::TlsError,
 };
 
@@ -33,8 +34,9 @@ pub enum ServeError {
     /// Other machines could reach a listener.
     #[error(
         "{place}: other machines can reach {url}, and there is no token to authenticate clients with: create one with \
-         `waypost token create --scope admin --data {data}`, set --admin-token-file, or listen on a loopback address or \
-         unix:PATH"
+         `waypost token create --scope admin --data {}`, set --admin-token-file, or listen on a loopback address or \
+         unix:PATH",
+        shell_word(data)
     )]
     NoTokens {
         /// The flag, the variable, or the file and line of the listener.

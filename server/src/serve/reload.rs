@@ -16,7 +16,10 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{admin_token::AdminToken, entrances::Certificates};
+use super::{
+    admin_token::{AdminToken, Unusable},
+    entrances::Certificates,
+};
 use crate::{
     access::TokenText,
     alarms::Part,
@@ -131,7 +134,7 @@ impl Reloader {
     /// Takes the token of its file, if `read` has read that. If it can't be used, the former token stays in use.
     fn take_admin_token(
         &mut self,
-        read: impl FnOnce(&mut AdminToken) -> Option<Result<TokenText, String>>,
+        read: impl FnOnce(&mut AdminToken) -> Option<Result<TokenText, Unusable>>,
     ) {
         let Some(file) = &mut self.admin_token else { return };
         let Some(token) = read(file) else { return };

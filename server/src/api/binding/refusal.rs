@@ -11,6 +11,7 @@ use kv_core::{NamespaceId, ReadError, WriteError};
 use crate::{
     http::{Body, incoming::Unread, reply},
     kv::{Invalid, KvError, Rule, error::Unwritten, invalid::shown},
+    terminal::shell_word,
 };
 
 /// The longest reason phrase, in bytes. A longer one is cut, as in miniflare.
@@ -181,7 +182,6 @@ impl From<ReadError> for Refusal {
 /// The command that creates the namespace of this name, quoted for a shell.
 fn creation(name: &str) -> String {
     const CREATE: &str = "waypost namespace create";
-    let is_plain = |letter: char| letter.is_alphanumeric() || "._-/:@%+".contains(letter);
     // An id can't be a title.
     if name.parse::<NamespaceId>().is_ok() {
         return format!("{CREATE} TITLE --id {name}");
@@ -190,10 +190,7 @@ fn creation(name: &str) -> String {
         return format!("{CREATE} TITLE");
     }
     let dashes = if name.starts_with('-') { "-- " } else { "" };
-    if name.chars().all(is_plain) {
-        return format!("{CREATE} {dashes}{name}");
-    }
-    format!("{CREATE} {dashes}'{}'", name.replace('\'', r"'\''"))
+    format!("{CREATE} {dashes}{}", shell_word(name))
 }
 
 /// A sentence as a reason phrase: printable ASCII, everything else escaped as in JSON.
