@@ -60,58 +60,90 @@ pub(super) struct Driver {
     core: Core,
     /// The replica's configuration.
     config: Config,
-    /// The way to the store and its threads.
-    store: StorePort,
+    /// The store, as far as the driver knows it.
+    store: StoreSide,
+    /// What the driver waits for.
+    inbox: Inbox,
+    /// The port, and the tasks that use it.
+    network: Network,
+    /// The links to peers, and the attempts to make them.
+    links: Links,
+    /// What is known over time of peers and of this process.
+    history: History,
+    /// The requests that wait for a verification.
+    verifying: BTreeMap<MemberId, Vec<oneshot::Sender<Result<Verdict, QueryError>>>>,
+}
+
+/// What the driver waits for.
+struct Inbox {
     /// Events of the store. Unbounded, but the writes in it are counted by the store's room.
     reports: UnboundedReceiver<StoreReport>,
     /// Reports of links and attempts. Bounded, so that peers wait when the core falls behind.
     inputs: mpsc::Receiver<Input>,
-    /// Cloned for each task that reports something.
-    sender: mpsc::Sender<Input>,
     /// Requests of the replica's owner.
     queries: mpsc::Receiver<Query>,
     /// Becomes true when the owner closes the replica.
     closing: watch::Receiver<bool>,
+}
+
+/// The store, as far as the driver knows it.
+struct StoreSide {
+    /// The way to the store and its threads.
+    port: StorePort,
+    /// The members that the store last reported.
+    members: Arc<Members>,
+    /// The cluster's clock that the store uses.
+    clock: ClusterClock,
+    /// Rows of peers that were applied since the start, for the status.
+    rows_taken: u64,
+    /// The store has ended replication.
+    is_over: bool,
+}
+
+/// The port, and the tasks that use it.
+struct Network {
     /// The UDP port, which must be freed at the end.
     port: Port,
     /// Dials peers, in tasks of their own.
     dialler: Dialler,
     /// Accepts peers, in a task of its own.
     acceptor: Arc<Acceptor>,
-    /// Notified when there is room on a link, or more to be sent on one.
-    room: Arc<Notify>,
     /// All tasks of links, attempts and handshakes. Dropping it ends them.
     tasks: JoinSet<()>,
+    /// Cloned for each task that reports something.
+    sender: mpsc::Sender<Input>,
+    /// Notified when there is room on a link, or more to be sent on one.
+    room: Arc<Notify>,
+}
+
+/// The links to peers, and the attempts to make them.
+#[derive(Default)]
+struct Links {
     /// The links that are up.
-    links: BTreeMap<MemberId, Link>,
+    up: BTreeMap<MemberId, Link>,
     /// The peers whose links had no room for all messages.
     full: BTreeSet<MemberId>,
     /// The attempts to reach each wanted peer, those with a link included.
     attempts: BTreeMap<MemberId, Attempts>,
-    /// What is known over time of each peer that is wanted or linked.
+    /// The number of the last link, to distinguish its reports from those of its predecessor.
+    last: u64,
+    /// The links may have changed: peers may have to be dialled.
+    dial: bool,
+}
+
+/// What is known over time of peers and of this process.
+#[derive(Default)]
+struct History {
+    /// What is known of each peer that is wanted or linked.
     tracks: BTreeMap<MemberId, Track>,
+    /// Which changes of links are logged.
+    flaps: BTreeMap<MemberId, Flaps>,
     /// When it was last noted from which peers messages have arrived.
     listened: Moment,
     /// The times for which this process did not run.
     pauses: Pauses,
     /// Since when something that remains of processes that have ended may be missing at a member; none if nothing is.
     unsettled: Option<Moment>,
-    /// Which changes of links are logged.
-    flaps: BTreeMap<MemberId, Flaps>,
-    /// The requests that wait for a verification.
-    verifying: BTreeMap<MemberId, Vec<oneshot::Sender<Result<Verdict, QueryError>>>>,
-    /// The cluster's clock that the store goes by.
-    clock: ClusterClock,
-    /// The members that the store last reported.
-    members: Arc<Members>,
-    /// The links may have changed: peers may have to be dialled.
-    dial: bool,
-    /// Rows of peers that were applied since the start, for the status.
-    rows_taken: u64,
-    /// The number of the last link, to distinguish its reports from those of its predecessor.
-    last_link: u64,
-    /// The store has ended replication.
-    is_over: bool,
 }
 
 impl Driver {
@@ -159,36 +191,14 @@ impl Driver {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&acceptor).run(port.endpoint(), sender.clone()));
-        Ok(Driver {
-            core,
-            config,
-            store,
-            reports,
-            inputs,
-            sender,
-            queries,
-            closing,
-            port,
-            dialler,
-            acceptor,
-            room: Arc::new(Notify::new()),
-            tasks,
-            links: BTreeMap::new(),
-            full: BTreeSet::new(),
-            attempts: BTreeMap::new(),
-            tracks: BTreeMap::new(),
-            listened: Moment::default(),
-            pauses: Pauses::default(),
-            unsettled: None,
-            flaps: BTreeMap::new(),
-            verifying: BTreeMap::new(),
-            clock: ClusterClock::default(),
-            members,
-            dial: true,
-            rows_taken: 0,
-            last_link: 0,
-            is_over: false,
-        })
+        let inbox = Inbox { reports, inputs, queries, closing };
+        let room = Arc::new(Notify::new());
+        let network = Network { port, dialler, acceptor, tasks, sender, room };
+        let clock = ClusterClock::default();
+        let store = StoreSide { port: store, members, clock, rows_taken: 0, is_over: false };
+        let links = Links { dial: true, ..Links::default() };
+        let (history, verifying) = (History::default(), BTreeMap::new());
+        Ok(Driver { core, config, store, inbox, network, links, history, verifying })
     }
 
     /// Runs until the owner closes or drops the replica.
@@ -201,22 +211,22 @@ impl Driver {
             let timer = sleep_until(self.core.poll_timeout(), self.now().mono);
             let mut is_listening = false;
             tokio::select! {
-                _some = self.inputs.recv_many(&mut inputs, INPUTS_AT_ONCE) => {}
-                _some = self.reports.recv_many(&mut reports, INPUTS_AT_ONCE) => {}
-                Some(query) = self.queries.recv() => {
+                _some = self.inbox.inputs.recv_many(&mut inputs, INPUTS_AT_ONCE) => {}
+                _some = self.inbox.reports.recv_many(&mut reports, INPUTS_AT_ONCE) => {}
+                Some(query) = self.inbox.queries.recv() => {
                     // The answer shows what the store has done by now.
-                    reports.extend(std::iter::from_fn(|| self.reports.try_recv().ok()));
+                    reports.extend(std::iter::from_fn(|| self.inbox.reports.try_recv().ok()));
                     waiting = Some(query);
                 }
-                Some(ended) = self.tasks.join_next() => {
+                Some(ended) = self.network.tasks.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
                         tracing::error!(%error, "a task of replication panicked");
                     }
                 }
-                () = self.room.notified() => {}
+                () = self.network.room.notified() => {}
                 () = timer => {}
                 _tick = listen.tick() => is_listening = true,
-                _closed = self.closing.changed() => break,
+                _closed = self.inbox.closing.changed() => break,
             }
             if self.has_paused() {
                 // The tick that came late would count as messages of now what has waited since before the pause.
@@ -225,7 +235,7 @@ impl Driver {
                 self.listen();
             }
             reports.drain(..).for_each(|report| self.take_report(report));
-            if self.is_over {
+            if self.store.is_over {
                 tracing::warn!("the store was closed, so replication has ended");
                 break;
             }
@@ -241,15 +251,17 @@ impl Driver {
 
     /// Ends the links, the tasks and the threads, and frees the port.
     async fn close(self) {
-        let Driver { store, port, dialler, mut tasks, links, inputs, queries, is_over, .. } = self;
+        let Driver { store, inbox, network, links, .. } = self;
+        let Network { port, dialler, mut tasks, .. } = network;
+        let Inbox { inputs, queries, .. } = inbox;
         // From here on, requests and reports fail at once.
         drop((inputs, queries));
-        let (code, why) = match is_over {
+        let (code, why) = match store.is_over {
             true => (code::HALTED, ENDED),
             false => (code::STOPPING, "this location is shutting down"),
         };
-        links.values().for_each(|link| link.close(code, why));
-        if let Err(error) = tokio::task::spawn_blocking(|| store.close()).await {
+        links.up.values().for_each(|link| link.close(code, why));
+        if let Err(error) = tokio::task::spawn_blocking(|| store.port.close()).await {
             tracing::error!(%error, "the store was not released");
         }
         tasks.shutdown().await;
@@ -264,7 +276,7 @@ impl Driver {
 
     /// The time, with that for which this process has run.
     fn moment(&self) -> Moment {
-        self.pauses.moment(self.now().mono)
+        self.history.pauses.moment(self.now().mono)
     }
 
     /// Hands a report of the store to the core.
@@ -273,22 +285,22 @@ impl Driver {
             StoreReport::Event(event) => event,
             StoreReport::Began(..) => return,
             StoreReport::Ended => {
-                self.is_over = true;
-                self.store.has_ended();
+                self.store.is_over = true;
+                self.store.port.has_ended();
                 return;
             }
         };
         match &event {
             Event::Synced(state) | Event::RolledBack(state) => {
-                self.dial |= self.members != state.members;
-                self.members = Arc::clone(&state.members);
+                self.links.dial |= self.store.members != state.members;
+                self.store.members = Arc::clone(&state.members);
             }
-            Event::Wrote(rows) => self.store.taken(rows),
+            Event::Wrote(rows) => self.store.port.taken(rows),
             Event::Applied { results: Some(results), .. } => {
                 let is_row = |applied: &&Applied| {
                     matches!(applied, Applied::Won { .. } | Applied::Lost | Applied::Dropped)
                 };
-                self.rows_taken += results.iter().filter(is_row).count() as u64;
+                self.store.rows_taken += results.iter().filter(is_row).count() as u64;
             }
             _ => {}
         }
@@ -305,7 +317,7 @@ impl Driver {
     fn take(&mut self, input: Input) {
         match input {
             Input::Received { from, number, bytes } => {
-                if self.links.get(&from).is_some_and(|link| link.number == number) {
+                if self.links.up.get(&from).is_some_and(|link| link.number == number) {
                     self.tell(Event::Received { from, bytes });
                 }
             }
@@ -322,10 +334,10 @@ impl Driver {
         let mut has_commits = false;
         while let Some(work) = self.core.poll_work() {
             has_commits |= !work.is_read();
-            self.store.submit(work);
+            self.store.port.submit(work);
         }
         if has_commits {
-            self.store.wake();
+            self.store.port.wake();
         }
         while let Some(notice) = self.core.poll_event() {
             match notice {
@@ -335,24 +347,25 @@ impl Driver {
         }
         if self.core.halted().is_some() {
             self.halt();
-        } else if std::mem::take(&mut self.dial) {
+        } else if std::mem::take(&mut self.links.dial) {
             self.dial_missing();
         }
         // A halted core does not learn of anything that would keep a tombstone.
         let stable = if self.core.halted().is_some() { Hlc::ZERO } else { self.core.stable() };
-        self.store.set_stable(&self.members, stable);
+        self.store.port.set_stable(&self.store.members, stable);
         let clock = self.core.clock();
-        if self.clock != clock {
-            self.clock = clock;
-            self.store.set_clock(clock, self.now().mono);
+        if self.store.clock != clock {
+            self.store.clock = clock;
+            self.store.port.set_clock(clock, self.now().mono);
         }
     }
 
     /// The peers that this location wants links with.
     fn wanted(&self) -> BTreeSet<MemberId> {
-        let members = self.members.current().map(|member| member.id);
+        let members = self.store.members.current().map(|member| member.id);
         let bootstrap = self.config.bootstrap.iter().map(|(member, _)| *member);
-        let has_left = |id: &MemberId| self.members.get(*id).is_some_and(|member| member.removed);
+        let has_left =
+            |id: &MemberId| self.store.members.get(*id).is_some_and(|member| member.removed);
         let mut wanted: BTreeSet<_> = members.chain(bootstrap).filter(|id| !has_left(id)).collect();
         wanted.remove(&self.config.member);
         wanted

@@ -49,11 +49,11 @@ impl Driver {
         let config = Config { identity, ..self.config.clone() };
         let tls = Arc::new(Tls::new(&config)?);
         self.config = config;
-        self.port.set_tls(&self.config.tuning, &tls);
-        self.dialler.tls = tls;
+        self.network.port.set_tls(&self.config.tuning, &tls);
+        self.network.dialler.tls = tls;
         // Peers may have rejected the former one, so they are dialled now.
-        self.attempts.values_mut().for_each(Attempts::restart);
-        self.dial = true;
+        self.links.attempts.values_mut().for_each(Attempts::restart);
+        self.links.dial = true;
         Ok(())
     }
 
@@ -72,7 +72,7 @@ impl Driver {
         match notice {
             Notice::Close { peer, reason } => {
                 tracing::warn!("the link to {} was closed here: {reason}", self.called(*peer));
-                if let Some(link) = self.links.get(peer) {
+                if let Some(link) = self.links.up.get(peer) {
                     link.close(code::REJECTED, reason);
                 }
                 self.drop_link(*peer, reason, false);
@@ -154,8 +154,8 @@ impl Driver {
 
     /// Has the owner keep writes that a rebuild is about to drop.
     pub(super) fn salvage(&mut self, id: u64, rows: Vec<SalvagedRow>) {
-        let (salvage, sender) = (self.config.salvage.clone(), self.sender.clone());
-        self.tasks.spawn_blocking(move || {
+        let (salvage, sender) = (self.config.salvage.clone(), self.network.sender.clone());
+        self.network.tasks.spawn_blocking(move || {
             let kept = match salvage {
                 // After a panic the rebuild would wait for ever.
                 Some(salvage) => catch_unwind(AssertUnwindSafe(|| salvage(&rows)))

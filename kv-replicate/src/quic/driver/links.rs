@@ -34,11 +34,11 @@ impl Driver {
         if peer == self.config.member {
             return proven.connection.close(code::GOING, b"this location does not link");
         }
-        self.attempts.entry(peer).or_default().end();
+        self.links.attempts.entry(peer).or_default().end();
         let moment = self.moment();
         let now = moment.at;
         let is_right = |is_ours: bool| is_ours == (self.config.member < peer);
-        if let Some(before) = self.links.get(&peer) {
+        if let Some(before) = self.links.up.get(&peer) {
             let is_new = now.saturating_sub(before.since) < LASTING;
             let is_alive = before.connection.close_reason().is_none();
             if is_alive && is_new && is_right(before.is_ours) && !is_right(is_ours) {
@@ -47,22 +47,27 @@ impl Driver {
             before.close(code::DOUBLE, "another link replaces it");
             let is_double = is_new && is_right(is_ours) && !is_right(before.is_ours);
             let since = before.since;
-            self.links.remove(&peer);
+            self.links.up.remove(&peer);
             if !is_double {
                 self.lost_there(peer, since);
             }
             self.tell(Event::Disconnected(peer));
         }
-        self.attempts.entry(peer).or_default().linked();
+        self.links.attempts.entry(peer).or_default().linked();
         self.log_up(&proven);
-        self.tracks.entry(peer).or_default().linked(moment);
-        self.last_link += 1;
+        self.history.tracks.entry(peer).or_default().linked(moment);
+        self.links.last += 1;
         let pace = self.config.tuning.catch_up_bytes_per_second.map(Pace::new);
         let window = self.config.tuning.window_bytes;
-        let sending = (self.sender.clone(), Arc::clone(&self.room));
-        let link =
-            Link::start(proven, (self.last_link, now), (pace, window), sending, &mut self.tasks);
-        self.links.insert(peer, link);
+        let sending = (self.network.sender.clone(), Arc::clone(&self.network.room));
+        let link = Link::start(
+            proven,
+            (self.links.last, now),
+            (pace, window),
+            sending,
+            &mut self.network.tasks,
+        );
+        self.links.up.insert(peer, link);
         self.tell(Event::Connected(peer));
     }
 
@@ -71,17 +76,17 @@ impl Driver {
         let now = self.moment();
         let lasted = now.at.saturating_sub(since);
         let why = "the peer has lost it and made another one, as after a restart";
-        self.attempts.entry(peer).or_default().link_replaced(lasted, now, why);
+        self.links.attempts.entry(peer).or_default().link_replaced(lasted, now, why);
         self.log_down(peer, lasted, why);
     }
 
     /// A link has ended.
     pub(super) fn down(&mut self, peer: MemberId, number: u64, error: &LinkError) {
-        if self.links.get(&peer).is_none_or(|link| link.number != number) {
+        if self.links.up.get(&peer).is_none_or(|link| link.number != number) {
             return;
         }
         self.note_halt(peer, error);
-        self.tracks.entry(peer).or_default().has_stopped = error.is_stop();
+        self.history.tracks.entry(peer).or_default().has_stopped = error.is_stop();
         self.drop_link(peer, &self.why_down(peer, error), error.is_replaced());
         self.tell(Event::Disconnected(peer));
     }
@@ -90,7 +95,7 @@ impl Driver {
     fn note_halt(&mut self, peer: MemberId, error: &LinkError) {
         let Some(reason) = error.halted() else { return };
         let now = self.moment();
-        if self.tracks.entry(peer).or_default().halted(now, reason.clone()) {
+        if self.history.tracks.entry(peer).or_default().halted(now, reason.clone()) {
             tracing::warn!(
                 "{} reports that it does not replicate any more: {reason}",
                 self.called(peer)
@@ -100,20 +105,20 @@ impl Driver {
 
     /// Drops a link that has ended; the peer may have replaced it by one of another process of this location.
     pub(super) fn drop_link(&mut self, peer: MemberId, why: &str, is_replaced: bool) {
-        let Some(link) = self.links.remove(&peer) else { return };
+        let Some(link) = self.links.up.remove(&peer) else { return };
         let now = self.moment();
         let lasted = now.at.saturating_sub(link.since);
         self.log_down(peer, lasted, why);
-        let last = self.tracks.get(&peer).and_then(|track| track.last).unwrap_or(now);
-        let attempts = self.attempts.entry(peer).or_default();
+        let last = self.history.tracks.get(&peer).and_then(|track| track.last).unwrap_or(now);
+        let attempts = self.links.attempts.entry(peer).or_default();
         attempts.link_ended(lasted, (last, now), (why, is_replaced));
-        self.dial = true;
+        self.links.dial = true;
     }
 
     /// Closes all links; peers are dialled again.
     pub(super) fn unlink(&mut self, reason: &str) {
-        for peer in self.links.keys().copied().collect::<Vec<_>>() {
-            if let Some(link) = self.links.get(&peer) {
+        for peer in self.links.up.keys().copied().collect::<Vec<_>>() {
+            if let Some(link) = self.links.up.get(&peer) {
                 link.close(code::GOING, reason);
             }
             self.drop_link(peer, reason, false);
@@ -125,31 +130,31 @@ impl Driver {
     pub(super) fn not_reached(&mut self, peer: MemberId, error: &LinkError) {
         self.note_halt(peer, error);
         let text = error.to_string();
-        let attempts = self.attempts.entry(peer).or_default();
+        let attempts = self.links.attempts.entry(peer).or_default();
         // The first failure, and each that differs; the others say nothing new.
         let is_new = attempts.last_error() != Some(&text);
         attempts.failed(text.clone(), error.is_answer());
         if error.halted().is_none() {
-            self.tracks.entry(peer).or_default().not_reached();
+            self.history.tracks.entry(peer).or_default().not_reached();
             if is_new {
                 self.log_unreached(peer, &text);
             }
         }
-        self.dial = true;
+        self.links.dial = true;
     }
 
     /// Dials the wanted peers that have no link, and ends attempts that are not needed any more.
     pub(super) fn dial_missing(&mut self) {
         let wanted = self.wanted();
-        for (peer, attempts) in &mut self.attempts {
-            if !wanted.contains(peer) || self.links.contains_key(peer) {
+        for (peer, attempts) in &mut self.links.attempts {
+            if !wanted.contains(peer) || self.links.up.contains_key(peer) {
                 attempts.end();
             }
         }
-        self.attempts.retain(|peer, _| wanted.contains(peer));
+        self.links.attempts.retain(|peer, _| wanted.contains(peer));
         for peer in wanted {
-            let is_under_way = self.attempts.get(&peer).is_some_and(Attempts::is_under_way);
-            if !is_under_way && !self.links.contains_key(&peer) {
+            let is_under_way = self.links.attempts.get(&peer).is_some_and(Attempts::is_under_way);
+            if !is_under_way && !self.links.up.contains_key(&peer) {
                 self.begin_to_dial(peer);
             }
         }
@@ -158,13 +163,13 @@ impl Driver {
     /// Dials a peer after a wait, in a task of its own.
     fn begin_to_dial(&mut self, peer: MemberId) {
         let addresses = self.addresses(peer);
-        let failures = self.attempts.get(&peer).map_or(0, Attempts::failures);
+        let failures = self.links.attempts.get(&peer).map_or(0, Attempts::failures);
         // A peer that this store does not know may not know this location either.
-        let is_theirs = peer < self.config.member && self.members.is_current(peer);
+        let is_theirs = peer < self.config.member && self.store.members.is_current(peer);
         let patience = if is_theirs { self.config.tuning.dial_patience } else { Duration::ZERO };
         let wait = patience + self.pause(failures);
-        let (dialler, sender) = (self.dialler.clone(), self.sender.clone());
-        let task = self.tasks.spawn(async move {
+        let (dialler, sender) = (self.network.dialler.clone(), self.network.sender.clone());
+        let task = self.network.tasks.spawn(async move {
             tokio::time::sleep(wait).await;
             let input = match dialler.dial(peer, &addresses).await {
                 Ok(proven) => Input::Up(proven),
@@ -173,12 +178,12 @@ impl Driver {
             let _over = sender.send(input).await;
         });
         let now = self.moment();
-        self.attempts.entry(peer).or_default().begin(task, now);
+        self.links.attempts.entry(peer).or_default().begin(task, now);
     }
 
     /// The addresses of a peer: first those in the store, then those in the configuration.
     pub(super) fn addresses(&self, peer: MemberId) -> Vec<String> {
-        let member = self.members.get(peer);
+        let member = self.store.members.get(peer);
         let mut all = member.map(|member| member.addresses.clone()).unwrap_or_default();
         let of_bootstrap = self.config.bootstrap.iter().filter(|(id, _)| *id == peer);
         for address in of_bootstrap.flat_map(|(_, addresses)| addresses) {
@@ -205,11 +210,11 @@ impl Driver {
     /// The core has halted: links serve nothing any more.
     pub(super) fn halt(&mut self) {
         let why = self.core.halted().map(|reason| reason.to_string()).unwrap_or_default();
-        for link in std::mem::take(&mut self.links).into_values() {
+        for link in std::mem::take(&mut self.links.up).into_values() {
             link.close(code::HALTED, &why);
         }
-        self.acceptor.refuse(why);
-        self.attempts.values_mut().for_each(Attempts::end);
+        self.network.acceptor.refuse(why);
+        self.links.attempts.values_mut().for_each(Attempts::end);
         for answer in std::mem::take(&mut self.verifying).into_values().flatten() {
             let _gone = answer.send(Err(QueryError::Halted));
         }

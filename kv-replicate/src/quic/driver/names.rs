@@ -10,7 +10,7 @@ use crate::quic::{flaps::Flaps, proven::Proven, socket::canonical};
 impl Driver {
     /// The name of a peer, for people; its id, if the store does not know it.
     pub(super) fn called(&self, peer: MemberId) -> String {
-        self.members.get(peer).map_or_else(|| peer.to_string(), |member| member.name.clone())
+        self.store.members.get(peer).map_or_else(|| peer.to_string(), |member| member.name.clone())
     }
 
     /// A link to a peer is up.
@@ -54,14 +54,15 @@ impl Driver {
     pub(super) fn log_settled(&mut self) {
         let now = self.now().mono;
         let settled = |(peer, flaps): (&MemberId, &mut Flaps)| Some((*peer, flaps.settled(now)?));
-        let settled: Vec<_> = self.flaps.iter_mut().filter_map(settled).collect();
+        let settled: Vec<_> = self.history.flaps.iter_mut().filter_map(settled).collect();
         for (peer, left_out) in settled {
             let (name, hidden) = (self.called(peer), hidden(left_out));
-            if let Some(link) = self.links.get(&peer) {
+            if let Some(link) = self.links.up.get(&peer) {
                 let address = canonical(link.connection.remote_address());
                 tracing::info!("the link to {name} ({address}) is up{hidden}");
             } else {
-                let error = self.attempts.get(&peer).and_then(|attempts| attempts.last_error());
+                let error =
+                    self.links.attempts.get(&peer).and_then(|attempts| attempts.last_error());
                 let why = error.map_or(String::new(), |why| format!(": {why}"));
                 tracing::warn!("the link to {name} is down{why}{hidden}");
             }
@@ -71,7 +72,7 @@ impl Driver {
     /// Counts a change of a link. Returns how many were left out before it, if it is logged.
     fn changed(&mut self, peer: MemberId) -> Option<u32> {
         let now = self.now().mono;
-        self.flaps.entry(peer).or_default().changed(now)
+        self.history.flaps.entry(peer).or_default().changed(now)
     }
 }
 

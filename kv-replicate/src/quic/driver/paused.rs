@@ -6,7 +6,7 @@ use crate::quic::link_error::LinkError;
 impl Driver {
     /// A turn begins. Returns whether this process did not run for a while before it.
     pub(super) fn has_paused(&mut self) -> bool {
-        let Some((lasted, is_noted)) = self.pauses.turn(self.now().mono, LISTEN) else {
+        let Some((lasted, is_noted)) = self.history.pauses.turn(self.now().mono, LISTEN) else {
             return false;
         };
         if is_noted {
@@ -22,7 +22,7 @@ impl Driver {
     /// peer.
     pub(super) fn why_down(&self, peer: kv_core::MemberId, error: &LinkError) -> String {
         let now = self.moment();
-        let last = self.tracks.get(&peer).and_then(|track| track.last);
+        let last = self.history.tracks.get(&peer).and_then(|track| track.last);
         let paused = last.map_or_else(Default::default, |last| last.paused(now));
         let silent = last.map_or_else(Default::default, |last| last.listened(now));
         if error.is_timeout() && paused > silent {

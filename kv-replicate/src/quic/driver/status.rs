@@ -16,12 +16,13 @@ impl Driver {
     /// that have ended.
     pub(super) fn listen(&mut self) {
         let now = self.moment();
-        self.unsettled = (!self.core.is_settled()).then(|| self.unsettled.unwrap_or(now));
-        let before = std::mem::replace(&mut self.listened, now);
+        self.history.unsettled =
+            (!self.core.is_settled()).then(|| self.history.unsettled.unwrap_or(now));
+        let before = std::mem::replace(&mut self.history.listened, now);
         let mut changed = Vec::new();
-        for (peer, link) in &self.links {
+        for (peer, link) in &self.links.up {
             let packets = link.connection.stats().udp_rx.datagrams;
-            if let Some(track) = self.tracks.get_mut(peer) {
+            if let Some(track) = self.history.tracks.get_mut(peer) {
                 track.count_packets(packets, before);
                 changed.extend(track.changes_silence(now).map(|is_silent| (*peer, is_silent)));
             }
@@ -33,26 +34,26 @@ impl Driver {
     /// The state of the replica.
     pub(super) fn status(&mut self) -> Status {
         let mut known = self.wanted();
-        known.extend(self.links.keys());
-        self.tracks.retain(|peer, _| known.contains(peer));
-        self.flaps.retain(|peer, _| known.contains(peer));
+        known.extend(self.links.up.keys());
+        self.history.tracks.retain(|peer, _| known.contains(peer));
+        self.history.flaps.retain(|peer, _| known.contains(peer));
         let durable = Arc::new(self.core.durable().clone());
         let peers = known.iter().map(|peer| (*peer, self.peer(*peer, &durable))).collect();
         Status {
             halted: self.core.halted(),
             is_joined: self.core.is_joined(),
             is_settled: self.core.is_settled(),
-            unsettled_for: self.unsettled.map(|since| since.listened(self.moment())),
-            pause: self.pauses.last(self.now().mono),
-            paused: self.pauses.total(),
+            unsettled_for: self.history.unsettled.map(|since| since.listened(self.moment())),
+            pause: self.history.pauses.last(self.now().mono),
+            paused: self.history.pauses.total(),
             is_rebuilding: self.core.is_rebuilding(),
             is_superseded: self.core.is_superseded(),
             clock: self.core.clock_state(),
             stable: self.core.stable_state(),
-            rows_taken: self.rows_taken,
+            rows_taken: self.store.rows_taken,
             core_bytes: self.core.memory_bytes(),
             skipped: self.core.skipped(),
-            handshakes: self.acceptor.state(),
+            handshakes: self.network.acceptor.state(),
             awaited: self.core.awaited(MAX_AWAITED),
             peers,
         }
@@ -62,9 +63,9 @@ impl Driver {
     fn peer(&mut self, peer: MemberId, durable: &Arc<VersionVector>) -> Peer {
         let now = self.moment();
         let found = self.followed(peer, durable);
-        let attempts = self.attempts.get(&peer);
+        let attempts = self.links.attempts.get(&peer);
         let unstable_for = attempts.and_then(|attempts| attempts.unstable_for(now));
-        let Some(link) = self.links.get(&peer) else {
+        let Some(link) = self.links.up.get(&peer) else {
             let down_since = attempts.and_then(|attempts| attempts.down_since());
             let down_for = down_since.map(|since| since.ago(now)).unwrap_or_default();
             // A peer that has never sent anything is waited for since the first attempt.
@@ -90,7 +91,7 @@ impl Driver {
         let now = self.moment();
         let state = self.core.peer_state(peer).unwrap_or_default();
         let addresses = self.addresses(peer);
-        let track = self.tracks.entry(peer).or_default();
+        let track = self.history.tracks.entry(peer).or_default();
         let theirs = self.core.reported(peer);
         let there = theirs.zip(self.core.missing_at(peer));
         let missing_there = there.map(|(theirs, missing)| {
@@ -100,7 +101,7 @@ impl Driver {
             let missing = self.core.missing_from(peer).unwrap_or_default();
             track.here.follow(now.ran, missing, (|| Arc::new(theirs.clone()), durable))
         });
-        let attempts = self.attempts.get(&peer);
+        let attempts = self.links.attempts.get(&peer);
         Peer {
             last_message: track.last.map(|last| last.ago(now)),
             silent_for: track.last.map(|last| last.listened(now)),

@@ -15,19 +15,19 @@ impl Driver {
     pub(super) fn transmit(&mut self) {
         let ready = std::iter::from_fn(|| self.core.poll_ready());
         let mut ready: BTreeSet<_> = ready.collect();
-        ready.append(&mut self.full);
+        ready.append(&mut self.links.full);
         let mut is_more = false;
         for peer in ready {
-            let Some(link) = self.links.get(&peer) else { continue };
+            let Some(link) = self.links.up.get(&peer) else { continue };
             let of_channels =
                 Channel::ALL.map(|channel| transmit_on(&mut self.core, peer, link, channel));
             if of_channels.iter().any(|sending| *sending != Sending::Done) {
-                self.full.insert(peer);
+                self.links.full.insert(peer);
             }
             is_more |= of_channels.contains(&Sending::Interrupted);
         }
         if is_more {
-            self.room.notify_one();
+            self.network.room.notify_one();
         }
     }
 }
