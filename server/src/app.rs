@@ -11,6 +11,7 @@ use crate::{
     access::Gate,
     admission::Admission,
     alarms::{self, AlarmBook, Raised, Snapshot, Verdict},
+    budget::Budget,
     drain::Drain,
     membership::Membership,
     metrics::Metrics,
@@ -28,6 +29,8 @@ pub struct App {
     /// Bounds the long request bodies that are in memory at a time; see
     /// [`crate::http::incoming::long_bodies`].
     pub long_bodies: Admission,
+    /// Bounds the bytes that requests in progress hold.
+    pub budget: Arc<Budget>,
     /// Who sent a request, and what that permits.
     pub gate: Gate,
     /// The rate limits and their counters.
@@ -123,6 +126,7 @@ mod tests {
         let app = App {
             writes: Writes::new(store.clone(), Duration::ZERO, None),
             long_bodies: long_bodies(),
+            budget: Budget::new(1 << 20),
             store,
             gate: Gate::default(),
             rate_limits: CurrentLimits::new(Arc::new(RateLimits::new(

@@ -15,6 +15,7 @@
 //! | [`http`] | what the APIs share of HTTP: bodies, JSON, forms, replies, streams |
 //! | [`kv`] | what the APIs of keys and values share: keys, cursors, expirations, uploads, bulk gets |
 //! | [`app`] | the state that all APIs share: the store, the way to it, the rate limits, the metrics |
+//! | [`budget`] | how many bytes requests in progress hold |
 //! | [`writes`], [`admission`] | how many writes, long bodies and connections there are at a time |
 //! | [`rate_limits`] | the table of counters, and the limits that have a name |
 //! | [`metrics`] | what is counted, and its Prometheus text |
@@ -35,6 +36,7 @@ pub mod admission;
 pub mod alarms;
 pub mod api;
 pub mod app;
+pub mod budget;
 pub mod cli;
 pub mod cluster;
 pub mod config;

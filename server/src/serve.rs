@@ -28,6 +28,7 @@ use crate::{
     alarms::AlarmBook,
     api::rls::Rls,
     app::App,
+    budget::Budget,
     cluster::{Location, state::dates::check_clock},
     config::{Config, Settings, Sources},
     connection::{Entrance, Listen, Server},
@@ -240,6 +241,7 @@ async fn start(
     let app = Arc::new(App {
         writes: Writes::new(store.clone(), settings.queue_wait.get(), membership.clone()),
         long_bodies: long_bodies(),
+        budget: Budget::new(settings.budget.get()),
         store: store.clone(),
         gate,
         rate_limits: CurrentLimits::new(Arc::clone(&opened.rate_limits)),
