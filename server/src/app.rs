@@ -13,6 +13,7 @@ use crate::{
     alarms::{self, AlarmBook, Raised, Snapshot, Verdict},
     audit::AuditLog,
     bounds::Bounds,
+    budget::Budget,
     drain::Drain,
     membership::Membership,
     metrics::Metrics,
@@ -32,6 +33,8 @@ pub struct App {
     /// Bounds the long request bodies that are in memory at a time; see
     /// [`crate::http::incoming::long_bodies`].
     pub long_bodies: Admission,
+    /// Bounds the bytes that requests in progress hold.
+    pub budget: Arc<Budget>,
     /// Who sent a request, and what that permits.
     pub gate: Gate,
     /// The rate limits and their counters.
@@ -124,6 +127,7 @@ mod tests {
             writes: Writes::new(store.clone(), Duration::ZERO, None),
             bounds: Bounds::default(),
             long_bodies: long_bodies(),
+            budget: Budget::new(1 << 20),
             store,
             gate: Gate::default(),
             rate_limits: CurrentLimits::new(Arc::new(RateLimits::new(

@@ -15,6 +15,7 @@
 //! | bytes of a request's head | `max-header-size`, 64 KiB | 431, and the connection is closed |
 //! | headers of a request, in HTTP/1 | none: 100 | 431, and the connection is closed |
 //! | HTTP/2 frames that carry nothing | none: see `frames` | the connection is closed |
+//! | bytes that all requests hold | `budget`, 256 MiB | 503, and connections that stand still are closed: [`crate::budget`] |
 //! | bytes that the system holds of a response that its client does not read | none: 256 KiB | the response waits |
 //!
 //! A connection that ends while its client may still be sending lingers for up to 2 s, so that the
@@ -248,6 +249,7 @@ where
 {
     let app = site.router.app();
     let activity = Arc::new(Activity::default());
+    let account = app.budget.open();
     let stream =
         TokioIo::new(Observed::new(stream, Arc::clone(&activity), site.limits.header_bytes));
     let peer = answer::Peer {
@@ -255,6 +257,7 @@ where
         client,
         body_timeout: site.limits.body,
         activity: Arc::clone(&activity),
+        account: Arc::clone(&account),
         is_reserve: place.is_reserve(),
     };
     let connection = site.http.serve_connection(stream, answer::service(peer));
@@ -266,6 +269,7 @@ where
             }
         }
         () = place.ended() => app.metrics.connections().cut("max-connections"),
+        () = account.ended() => app.metrics.connections().cut("budget"),
     }
     if activity.is_flooded() {
         app.metrics.connections().cut(frames::LIMIT);

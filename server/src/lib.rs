@@ -16,6 +16,7 @@
 //! | [`kv`] | what the APIs of keys and values share: keys, cursors, expirations, uploads, bulk gets |
 //! | [`app`] | the state that all APIs share: the store, the way to it, the rate limits, the metrics |
 //! | [`bounds`] | the bounds of writes that an operator sets |
+//! | [`budget`] | how many bytes requests in progress hold |
 //! | [`writes`], [`admission`] | how many writes, long bodies and connections there are at a time |
 //! | [`rate_limits`] | the table of counters, and the limits that have a name |
 //! | [`metrics`] | what is counted, and its Prometheus text |
@@ -40,6 +41,7 @@ pub mod api;
 pub mod app;
 pub mod audit;
 pub mod bounds;
+pub mod budget;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -43,11 +43,9 @@ impl Core {
                 self.report_rows(peer, &results);
             }
             Pending::Live { peer, origin, .. } => {
-                let is_gap = results.iter().any(|applied| matches!(applied, Applied::Gap { .. }));
                 let is_late = late(&results).next().is_some();
-                let is_full = results.contains(&Applied::Full);
                 // A conflict counts as a gap: a session takes what is behind it.
-                let is_broken = self.report_rows(peer, &results) || is_gap || is_late || is_full;
+                let is_broken = self.report_rows(peer, &results) || breaks_off(&results) || is_late;
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
                 machines.receiver.applied(&mut cx, bodies, origin, failed || is_broken);
@@ -78,9 +76,7 @@ impl Core {
                     let batch = ((session, batch), successor);
                     machines.puller.pass_over(&mut cx, bodies, peer, batch);
                 } else {
-                    if results.contains(&Applied::Full) {
-                        machines.puller.lacks_room(peer, session);
-                    }
+                    machines.puller.note_room(peer, session, &results);
                     machines.puller.applied(&mut cx, bodies, peer, (session, batch));
                 }
             }
@@ -322,6 +318,11 @@ impl Core {
 /// Whether the vectors of a session were not adopted, and would not be in a moment either.
 fn is_not_adopted(results: &[Applied]) -> bool {
     [Applied::NoRoom, Applied::FarAhead].iter().any(|applied| results.contains(applied))
+}
+
+/// Whether a live write was not applied, because earlier ones are missing or the disk has no room for it.
+fn breaks_off(results: &[Applied]) -> bool {
+    results.iter().any(|applied| matches!(applied, Applied::Gap { .. } | Applied::Full))
 }
 
 /// The writes of late rows: see [`Applied::Late`].

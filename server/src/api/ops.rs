@@ -57,6 +57,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
         is_well,
     });
     let alarms = observed.alarms.iter();
+    app.metrics.connections().hold(app.budget.used(), app.budget.capacity());
     let gauges = Gauges {
         store: store_gauges(&app, &observed),
         limits: app.rate_limits.load().gauges(|id| view.members().is_current(id)),

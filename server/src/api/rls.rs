@@ -67,6 +67,7 @@ mod tests;
 pub use build::{DomainError, MAX_DEPTH};
 pub use decide::{Invalid, decide};
 pub use fields::{Fields, UnknownFields};
+pub(crate) use grpc::MAX_MESSAGE_BYTES;
 pub use grpc::serve;
 pub(crate) use grpc::{is_health, is_here, refused};
 pub(crate) use load::files;

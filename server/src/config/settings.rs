@@ -311,6 +311,9 @@ settings! {
         /// Connections at a time, half of them for one client address; more get 503, except for health,
         /// metrics and administration
         max_connections: Number<1, 1_000_000> = "10000", "NUMBER";
+        /// Memory for requests in progress, all connections together: bodies that arrive, and responses that their clients
+        /// have not read. If it is used up, further requests get 503, and connections that stand still are closed
+        budget: Size<{ 16 * MIB }, TIB> = "256MiB", "SIZE";
         /// Size of a request's head, which may have 100 headers
         max_header_size: Size<{ 8 * KIB }, MIB> = "64KiB", "SIZE";
     }

@@ -58,6 +58,7 @@ const VALUES: &[(&str, [&str; 2], &str, &str)] = &[
     ("body-timeout", [r#""1ms""#, r#""1h""#], r#""0s""#, "at least 1ms"),
     ("response-timeout", [r#""1ms""#, r#""1h""#], r#""0s""#, "at least 1ms"),
     ("max-connections", ["1", "1000000"], "1000001", "1 to 1000000"),
+    ("budget", [r#""16MiB""#, r#""1GiB""#], r#""1MiB""#, "16777216 to"),
     ("max-header-size", [r#""8KiB""#, r#""1MiB""#], r#""8191""#, "8192 to"),
     ("drain", [r#""0s""#, r#""1h""#], r#""-1s""#, "not a time"),
     ("drain-notice", [r#""1s""#, r#""1h""#], r#""25h""#, "at most 24h"),

@@ -20,6 +20,9 @@ const BACKLOG: u32 = 4096;
 /// 100 ms.
 const SEND_BUFFER_BYTES: u32 = 128 << 10;
 
+/// How many bytes of responses the system takes before it has sent those before, per TCP connection, about.
+const UNSENT_BYTES: u32 = 32 << 10;
+
 /// A listening socket.
 #[derive(Debug)]
 pub enum Listener {
@@ -115,8 +118,18 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     // The connections that it accepts inherit this.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    limit_unsent(&socket);
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Bounds what the system takes of responses ahead of what it may send. A client that does not read then holds little more than
+/// this, and its window. Systems without the option have the send buffer.
+fn limit_unsent(socket: &TcpSocket) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Err(error) = socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES) {
+        tracing::debug!(%error, "can't bound the unsent bytes of connections");
+    }
 }
 
 /// Listens on a path. The permissions of its file are never wider than `mode`, not even for a moment.

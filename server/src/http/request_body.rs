@@ -22,6 +22,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::budget::{Account, Charge, REQUEST_BYTES};
+
 /// The least bytes a second of a body, on average over each period of [`PERIODS`] times the setting `body-timeout`.
 /// A body that keeps its connection with a byte now and then ends.
 const LEAST_RATE: u64 = 256;
@@ -51,6 +53,8 @@ enum Source {
 pub(crate) struct BodyFate {
     /// No bytes arrived for too long.
     is_stalled: AtomicBool,
+    /// It did not fit into the budget.
+    is_shed: AtomicBool,
     /// The body was read to its end.
     is_finished: AtomicBool,
 }
@@ -59,6 +63,11 @@ impl BodyFate {
     /// Whether no bytes arrived for too long.
     pub(crate) fn is_stalled(&self) -> bool {
         self.is_stalled.load(Ordering::Relaxed)
+    }
+
+    /// Whether it did not fit into the budget.
+    pub(crate) fn is_shed(&self) -> bool {
+        self.is_shed.load(Ordering::Relaxed)
     }
 
     /// Whether it was read to its end.
@@ -79,19 +88,48 @@ struct Watch {
     period: Option<Instant>,
     /// The bytes that arrived in the period.
     bytes: u64,
+    /// What the body holds.
+    holds: Holds,
     /// Where the end of the body is recorded.
     fate: Arc<BodyFate>,
 }
 
+/// What a body holds in memory.
+struct Holds {
+    /// What it is charged.
+    charge: Charge,
+    /// The most of it that is in memory at a time, in bytes.
+    most: u64,
+    /// Whether it is read although it does not fit into the budget.
+    is_exempt: bool,
+}
+
+impl Holds {
+    /// Bytes arrived. Returns whether they fit into the budget.
+    fn arrived(&mut self, bytes: u64) -> bool {
+        self.charge.moved();
+        self.charge.grow_to((self.charge.bytes() + bytes).min(self.most)) || self.is_exempt
+    }
+}
+
 impl RequestBody {
-    /// Bounds the time between two pieces of `incoming` by `limit`. A body that has already ended, as
-    /// that of a GET, needs no timer and has no fate.
+    /// Bounds the time between two pieces of `incoming` by `limit`, and charges what arrives. A body that `is_exempt` is read
+    /// although it does not fit into the budget. At most `most` bytes of it are in memory. A body that has already ended, as that of a GET, needs no timer and has
+    /// no fate.
     pub(crate) fn watch(
         incoming: Incoming,
         limit: Duration,
+        (account, most): (&Arc<Account>, u64),
+        is_exempt: bool,
     ) -> (RequestBody, Option<Arc<BodyFate>>) {
         let fate = (!incoming.is_end_stream()).then(Arc::<BodyFate>::default);
-        let watch = fate.clone().map(|fate| Box::new(Watch::new(limit, fate)));
+        let holds = |account: &Arc<Account>| Holds {
+            charge: account.charge_anyway(REQUEST_BYTES),
+            most,
+            is_exempt,
+        };
+        let charged = |fate| Watch::new(limit, holds(account), fate);
+        let watch = fate.clone().map(|fate| Box::new(charged(fate)));
         (RequestBody { source: Source::Incoming(incoming), watch }, fate)
     }
 }
@@ -115,6 +153,9 @@ pub enum BodyError {
     /// No bytes arrived for as long as the setting `body-timeout` allows.
     #[error("no bytes of the request's body arrived for {0:?}, or too few (body-timeout)")]
     Stalled(Duration),
+    /// It did not fit into the budget for all requests.
+    #[error("too many bytes of requests are in progress (budget)")]
+    Shed,
     /// It was cut off, or its framing is not valid HTTP.
     #[error("the request's body was cut off: {0}")]
     Cut(#[source] hyper::Error),
@@ -144,7 +185,9 @@ impl http_body::Body for RequestBody {
                     None => watch.fate.is_finished.store(true, Ordering::Relaxed),
                     Some(Ok(frame)) => {
                         let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
-                        watch.bytes = watch.bytes.saturating_add(bytes);
+                        if !watch.arrived(bytes) {
+                            return Poll::Ready(Some(Err(BodyError::Shed)));
+                        }
                     }
                     Some(Err(_)) => {}
                 }
@@ -183,8 +226,18 @@ impl Drop for RequestBody {
 
 impl Watch {
     /// Watches a body that begins now.
-    fn new(limit: Duration, fate: Arc<BodyFate>) -> Watch {
-        Watch { limit, timer: None, waits_since: None, period: None, bytes: 0, fate }
+    fn new(limit: Duration, holds: Holds, fate: Arc<BodyFate>) -> Watch {
+        Watch { limit, timer: None, waits_since: None, period: None, bytes: 0, holds, fate }
+    }
+
+    /// Bytes arrived. Returns whether they fit into the budget.
+    fn arrived(&mut self, bytes: u64) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let fits = self.holds.arrived(bytes);
+        if !fits {
+            self.fate.is_shed.store(true, Ordering::Relaxed);
+        }
+        fits
     }
 
     /// Ready once the body has kept its reader waiting for too long, or arrives too slowly.
@@ -229,6 +282,7 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
+    use crate::budget::Budget;
 
     #[tokio::test]
     async fn a_body_in_memory_is_read_whole() {
@@ -237,9 +291,20 @@ mod tests {
         let read = body.collect().await.expect("it cannot fail").to_bytes();
         assert_eq!(read, "hello");
     }
+
+    fn holds(budget: u64, most: u64, is_exempt: bool) -> (Arc<Budget>, Holds) {
+        let budget = Budget::new(budget);
+        let charge = budget.open().charge_anyway(0);
+        (budget, Holds { charge, most, is_exempt })
+    }
+
+    fn watch() -> Watch {
+        Watch::new(Duration::from_secs(30), holds(1 << 30, 1 << 20, false).1, Arc::default())
+    }
+
     /// For how many seconds, of an hour, a body is accepted of which `bytes` arrive every `every` seconds.
     fn lasts(bytes: u64, every: u64) -> u64 {
-        let mut watch = Watch::new(Duration::from_secs(30), Arc::default());
+        let mut watch = watch();
         let began = Instant::now();
         let mut seconds = 0;
         while seconds < 3600 && watch.end_of_period(began + Duration::from_secs(seconds)).is_some()
@@ -261,12 +326,32 @@ mod tests {
 
     #[test]
     fn a_fast_beginning_does_not_pay_for_a_drip() {
-        let mut watch = Watch::new(Duration::from_secs(30), Arc::default());
+        let mut watch = watch();
         let began = Instant::now();
         assert!(watch.end_of_period(began).is_some());
         watch.bytes = 20 << 20;
         assert!(watch.end_of_period(began + Duration::from_secs(120)).is_some());
         watch.bytes += 1;
         assert!(watch.end_of_period(began + Duration::from_secs(240)).is_none());
+    }
+
+    #[test]
+    fn a_body_that_does_not_fit_into_the_budget_ends_unless_an_operator_sends_it() {
+        for is_exempt in [false, true] {
+            let (_budget, holds) = holds(100 << 10, 1 << 20, is_exempt);
+            let mut watch = Watch::new(Duration::from_secs(30), holds, Arc::default());
+            assert!(watch.arrived(50 << 10) && !watch.fate.is_shed());
+            assert_eq!((watch.arrived(60 << 10), watch.fate.is_shed()), (is_exempt, !is_exempt));
+        }
+    }
+
+    #[test]
+    fn a_long_body_is_charged_for_what_may_be_in_memory() {
+        let (budget, mut holds) = holds(1 << 30, 256 << 10, false);
+        let before = budget.used();
+        (0..100).for_each(|_| assert!(holds.arrived(64 << 10)));
+        assert_eq!(budget.used() - before, 256 << 10);
+        drop(holds);
+        assert_eq!(budget.used(), 0);
     }
 }

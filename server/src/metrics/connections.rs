@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
-use super::registry::{counter, counters, gauge};
+use super::registry::{counter, counters, gauge, number};
 
 /// The metrics of connections.
 #[derive(Debug)]
@@ -15,6 +15,12 @@ pub struct ConnectionMetrics {
     cut: IntCounterVec,
     /// Connections that the operating system failed to hand over.
     accept_errors: IntCounter,
+    /// Requests that did not fit into the budget.
+    shed: IntCounter,
+    /// Bytes that requests in progress hold.
+    in_flight: IntGauge,
+    /// How many there may be.
+    budget: IntGauge,
 }
 
 impl ConnectionMetrics {
@@ -35,6 +41,21 @@ impl ConnectionMetrics {
                 "waypost_accept_errors_total",
                 "Connections that the system failed to hand over.",
             ),
+            shed: counter(
+                r,
+                "waypost_shed_requests_total",
+                "Requests answered with 503 because the budget was used up.",
+            ),
+            in_flight: gauge(
+                r,
+                "waypost_bytes_in_flight",
+                "Bytes that requests in progress hold, of bodies and of responses that are not read.",
+            ),
+            budget: gauge(
+                r,
+                "waypost_budget_bytes",
+                "How many bytes requests in progress may hold: the setting budget.",
+            ),
         }
     }
 
@@ -52,6 +73,17 @@ impl ConnectionMetrics {
     /// Counts a connection or request that exceeded a limit, by the name of its setting.
     pub fn cut(&self, limit: &'static str) {
         self.cut.with_label_values(&[limit]).inc();
+    }
+
+    /// Counts a request that did not fit into the budget.
+    pub fn shed(&self) {
+        self.shed.inc();
+    }
+
+    /// Sets how many bytes requests in progress hold, and may hold.
+    pub fn hold(&self, bytes: u64, budget: u64) {
+        self.in_flight.set(number(bytes));
+        self.budget.set(number(budget));
     }
 
     /// Counts a connection that the system failed to hand over.

@@ -59,10 +59,8 @@ pub(super) struct StoreMetrics {
     bytes: IntGauge,
     /// Bodies that are not freed yet.
     garbage_bodies: IntGauge,
-    /// 1 if the disk has room for values.
-    takes_values: IntGauge,
-    /// Bytes that are kept for a full disk.
-    reserve_bytes: IntGauge,
+    /// The room on the disk.
+    room: RoomMetrics,
     /// 1 for the current mode, 0 for the others.
     mode: IntGaugeVec,
     /// Namespaces.
@@ -73,6 +71,33 @@ pub(super) struct StoreMetrics {
     left_out_of_lists: IntCounter,
     /// See [`StoreGauges::title_conflicts`].
     title_conflicts: IntGauge,
+}
+
+/// The metrics of the room on the disk.
+#[derive(Debug)]
+struct RoomMetrics {
+    /// 1 if the disk has room for values.
+    takes_values: IntGauge,
+    /// Bytes that are kept for a full disk.
+    reserve_bytes: IntGauge,
+}
+
+impl RoomMetrics {
+    /// Registers the metrics.
+    fn new(r: &Registry) -> RoomMetrics {
+        RoomMetrics {
+            takes_values: gauge(
+                r,
+                "waypost_store_takes_values",
+                "1 if the disk has room for values; 0 if it was full, so that only deletes are taken.",
+            ),
+            reserve_bytes: gauge(
+                r,
+                "waypost_disk_reserve_bytes",
+                "Bytes of the disk that are kept for deletes and garbage collection once it is full.",
+            ),
+        }
+    }
 }
 
 impl StoreMetrics {
@@ -122,16 +147,7 @@ impl StoreMetrics {
                 "waypost_garbage_bodies",
                 "Bodies of deleted and replaced values that garbage collection has not freed yet.",
             ),
-            takes_values: gauge(
-                r,
-                "waypost_store_takes_values",
-                "1 if the disk has room for values; 0 if it was full, so that only deletes are taken.",
-            ),
-            reserve_bytes: gauge(
-                r,
-                "waypost_disk_reserve_bytes",
-                "Bytes of the disk that are kept for deletes and garbage collection once it is full.",
-            ),
+            room: RoomMetrics::new(r),
             mode: gauges(
                 r,
                 "waypost_store_mode",
@@ -163,8 +179,8 @@ impl StoreMetrics {
         self.queue_capacity.set(size(now.queue_capacity));
         self.bytes.set(number(now.bytes));
         self.garbage_bodies.set(size(now.garbage_bodies));
-        self.takes_values.set(i64::from(now.takes_values));
-        self.reserve_bytes.set(number(now.reserve_bytes));
+        self.room.takes_values.set(i64::from(now.takes_values));
+        self.room.reserve_bytes.set(number(now.reserve_bytes));
         self.namespaces.set(size(now.namespaces));
         self.damaged_keys.set(size(now.damaged_keys));
         self.title_conflicts.set(size(now.title_conflicts));

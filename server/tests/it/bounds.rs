@@ -156,6 +156,89 @@ fn a_flood_of_http2_frames_ends_its_connection_only() {
     server.await_metric(cut, &floods.len().to_string());
 }
 
+/// The least budget.
+const BUDGET_BYTES: u64 = 16 << 20;
+
+/// A server with the least budget, and a large value under the key `k` of the namespace `n`.
+fn server_with_small_budget(header_timeout: &str) -> Server {
+    const LARGE: usize = 25 << 20;
+
+    let timeouts = ["--response-timeout", "1h", "--header-timeout", header_timeout];
+    let settings = [&["--namespaces", "n", "--budget", "16MiB"], &timeouts[..]].concat();
+    let server = Server::start(&settings);
+    let mut peer = server.connect();
+    peer.send(format!("PUT /binding/n/k HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGE}\r\n\r\n"));
+    peer.send(vec![b'v'; LARGE]);
+    assert_eq!(peer.response().status, 200);
+    server
+}
+
+/// The value of a metric.
+fn metric(server: &Server, name: &str) -> u64 {
+    server.metric(name).expect("it is exported").parse().expect("a number")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn slow_readers_hold_no_more_than_the_budget() {
+    const READERS: usize = 300;
+
+    let server = server_with_small_budget("300ms");
+    let before = resident_bytes(&server);
+    let readers: Vec<_> = (0..READERS)
+        .map(|_| {
+            let mut peer = server.connect();
+            peer.send("GET /binding/n/k HTTP/1.1\r\nHost: x\r\n\r\n");
+            peer
+        })
+        .collect();
+    while metric(&server, "waypost_shed_requests_total") == 0 {
+        server.tick();
+    }
+    let (used, most) =
+        (metric(&server, "waypost_bytes_in_flight"), metric(&server, "waypost_budget_bytes"));
+    println!("{READERS} slow readers: {used} of {most} bytes in flight");
+    assert_eq!(most, BUDGET_BYTES);
+    // The pieces that were on their way when the last response was admitted, and the connections, come on top.
+    assert!(used < 2 * BUDGET_BYTES, "{used} bytes in flight");
+    let held = resident_bytes(&server).saturating_sub(before);
+    assert!(held < 4 * BUDGET_BYTES, "{READERS} slow readers hold {held} bytes");
+    drop(readers);
+}
+
+#[tokio::test]
+async fn streams_that_open_no_window_are_bounded_by_the_budget_and_operators_are_answered() {
+    let server = server_with_small_budget("10s");
+    let mut unread = Vec::new();
+    let mut refused = 0;
+    for _ in 0..2 {
+        let stream = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+        let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        for _ in 0..100 {
+            let request = Request::get(format!("http://{}/binding/n/k", server.address));
+            let request = request.body(Empty::<Bytes>::new()).expect("it is valid");
+            // A connection that has stood still for a second is cut instead.
+            let Ok(response) = sender.send_request(request).await else { break };
+            refused += usize::from(response.status() == 503);
+            unread.push(response);
+        }
+    }
+    let (mut operator, _connection) = http2(&server.address).await;
+    for path in ["/healthz", "/readyz", "/v1/namespaces"] {
+        assert_eq!(get(&mut operator, &server, path).await.status(), 200, "{path}");
+    }
+    let held = metric(&server, "waypost_bytes_in_flight");
+    println!("{} streams were answered, {refused} refused: {held} bytes in flight", unread.len());
+    assert!(held < 2 * BUDGET_BYTES, "{held} bytes in flight");
+    let cut = server.metric(r#"waypost_connections_cut_total{limit="budget"}"#);
+    assert!(refused > 0 || cut.is_some(), "all of them were answered");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_system_holds_little_of_a_response_that_nobody_reads() {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kv_core::commit::Applied;
+
 use super::{Puller, session::Session};
 use crate::{
     MemberId,
@@ -37,9 +39,11 @@ impl Puller {
         }
     }
 
-    /// The disk had no room for values of a session. It goes on, because the deletes behind them make room.
-    pub(in crate::core) fn lacks_room(&mut self, peer: MemberId, session: u64) {
-        if let Some(session) = self.session(peer, session) {
+    /// Takes note of rows of a session that the disk had no room for. It goes on, because the deletes behind them make room.
+    pub(in crate::core) fn note_room(&mut self, peer: MemberId, session: u64, results: &[Applied]) {
+        if results.contains(&Applied::Full)
+            && let Some(session) = self.session(peer, session)
+        {
             session.untaken().lack_room();
         }
     }

@@ -36,7 +36,7 @@ const SERVICES: [&str; 2] = ["/envoy.service.ratelimit.v3.RateLimitService/", HE
 
 /// The longest message, in bytes, as usual in gRPC. A longer one is denied. Envoy's requests contain parts
 /// of a client's head, up to 60 KiB by default, in each descriptor.
-const MAX_MESSAGE_BYTES: usize = 4 << 20;
+pub(crate) const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
 /// Whether a path belongs to this API.
 pub(crate) fn is_here(path: &str) -> bool {
