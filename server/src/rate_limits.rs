@@ -259,16 +259,10 @@ impl RateLimits {
     }
 
     /// A limit as it applies to a key of a namespace: with its override, if there is one. Every API calls this for each of
-    /// its checks. `name` is the name of the limit, if it has one; the time is read only if there is an override.
+    /// its checks. `name` is the name of the limit, if it has one.
     #[must_use]
-    pub fn applied(
-        &self,
-        name: Option<&str>,
-        counter: (&[u8], &[u8]),
-        limit: Limit,
-        now_ms: impl Fn() -> u64,
-    ) -> Applied {
-        self.overrides.apply(name, counter, limit, now_ms)
+    pub fn applied(&self, name: Option<&str>, counter: (&[u8], &[u8]), limit: Limit) -> Applied {
+        self.overrides.apply(name, counter, limit)
     }
 
     /// Applies the overrides of this store.

@@ -78,10 +78,14 @@ impl<S: Snapshot> Transaction<'_, S> {
 
 /// Adds the override of an entry, if this program understands it.
 fn hold(overrides: &mut LimitOverrides, name: &[u8], value: &[u8], expires_at: Option<u64>) {
-    overrides.remove(name);
-    let Some(one) = LimitOverride::decode(name, value, expires_at) else { return };
-    let has_room = overrides.len() < MAX_OVERRIDES * TIMES_HELD
-        && overrides.bytes() + value.len() <= MAX_OVERRIDE_TEXT * TIMES_HELD;
+    let Some(one) = LimitOverride::decode(name, value, expires_at) else {
+        overrides.remove(name);
+        return;
+    };
+    // What replaces another is never left out: a denial must not end because it was renewed.
+    let has_room = overrides.has_entry(name)
+        || overrides.len() < MAX_OVERRIDES * TIMES_HELD
+            && overrides.bytes() + value.len() <= MAX_OVERRIDE_TEXT * TIMES_HELD;
     if has_room {
         overrides.insert(name, one);
     } else {

@@ -141,6 +141,7 @@ impl Rebuild {
             return false;
         }
         self.step = Step::Beginning;
+        self.handed.clear();
         self.contents = Contents::Mixed;
         self.adopted = None;
         self.lacks = Some((peer, collected));
@@ -333,6 +334,7 @@ impl Rebuild {
     /// Requests the commit that ends the rebuild.
     fn end(&mut self, cx: &mut Context<'_>) {
         self.step = Step::Ending;
+        self.handed.clear();
         let (id, epoch) = cx.out.next_commit();
         cx.out.request(id, Pending::Rebuild, Work::Rebuilt { id, epoch });
     }

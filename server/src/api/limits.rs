@@ -114,8 +114,13 @@ fn permit(app: &App, grant: &Grant, need: Need<'_>) -> Result<(), Refused> {
 fn find(app: &App, grant: &Grant, name: &[u8]) -> Result<Subject, Refused> {
     let rates = app.rate_limits.load();
     let subject = path::subject(&rates, &app.store.overrides(), name);
-    let namespace = subject.as_ref().map_or(name, |subject| &subject.namespace);
-    permit(app, grant, Need::Override(namespace))?;
+    let need = match &subject {
+        // Where it counted, and where it still counts at other locations, is not known here.
+        Some(subject) if subject.is_left_over() => Need::Admin,
+        Some(subject) => Need::Override(&subject.namespace),
+        None => Need::Override(name),
+    };
+    permit(app, grant, need)?;
     subject.ok_or_else(|| path::unknown(&rates, grant, name))
 }
 

@@ -26,8 +26,13 @@ pub struct Applied {
 enum Effect {
     /// The limit decides.
     Decides,
-    /// Nothing is allowed until this time, in Unix seconds; for good if there is none.
-    Denies(Option<u64>),
+    /// Nothing is allowed.
+    Denies {
+        /// How long; for good if there is none.
+        lasts: Option<Duration>,
+        /// The limit without the override. Usage counts by it, for the time after the denial.
+        limit: Limit,
+    },
     /// Everything is allowed.
     Allows,
 }
@@ -38,10 +43,25 @@ impl Overrides {
         Overrides(Some(store.clone()))
     }
 
-    /// The limit as it applies to a key of a namespace. `name` is the name of the limit, if it has one. The time is read
-    /// only if there is an override.
+    /// The limit as it applies to a key of a namespace. `name` is the name of the limit, if it has one. Overrides expire
+    /// as entries do, by the time of the cluster. The clock of the limiter may be ahead of it. The time is read only if
+    /// there is an override.
     #[inline]
     pub(super) fn apply(
+        &self,
+        name: Option<&str>,
+        counter: (&[u8], &[u8]),
+        limit: Limit,
+    ) -> Applied {
+        match &self.0 {
+            None => Applied::plain(limit),
+            Some(store) => self.apply_at(name, counter, limit, || store.now_ms()),
+        }
+    }
+
+    /// The limit as it applies at a time.
+    #[inline]
+    fn apply_at(
         &self,
         name: Option<&str>,
         (namespace, key): (&[u8], &[u8]),
@@ -63,7 +83,9 @@ impl Overrides {
                 Applied { limit: limit.with_count(count), ..plain }
             }
             Some((OverrideRule::Deny, until)) => {
-                Applied { limit: limit.with_count(0), effect: Effect::Denies(until) }
+                let left = until.map(|at| at.saturating_mul(1000).saturating_sub(now_ms()).max(1));
+                let lasts = left.map(Duration::from_millis);
+                Applied { limit: limit.with_count(0), effect: Effect::Denies { lasts, limit } }
             }
             Some((OverrideRule::Unlimited, _)) => Applied { effect: Effect::Allows, ..plain },
         }
@@ -92,29 +114,34 @@ impl Applied {
     /// The request to the limiter. Where nothing is allowed, a look that costs nothing is not allowed either.
     #[must_use]
     pub fn request<'a>(&self, namespace: &'a [u8], key: &'a [u8], cost: u32) -> Request<'a> {
-        let least = u32::from(matches!(self.effect, Effect::Denies(_)));
+        let least = u32::from(matches!(self.effect, Effect::Denies { .. }));
         Request { namespace, key, limit: self.limit, cost: cost.max(least) }
     }
 
-    /// The decision for the caller, from that of the limiter at a time. A key that is denied may retry when its override
-    /// expires.
+    /// The request to the limiter that records usage or gives it back, whatever the override says of checks.
     #[must_use]
-    pub fn decision(&self, decided: Decision, now_ms: u64) -> Decision {
+    pub fn usage<'a>(&self, namespace: &'a [u8], key: &'a [u8], cost: u32) -> Request<'a> {
+        let limit = match self.effect {
+            Effect::Denies { limit, .. } => limit,
+            Effect::Decides | Effect::Allows => self.limit,
+        };
+        Request { namespace, key, limit, cost }
+    }
+
+    /// The decision for the caller, from that of the limiter. A key that is denied may retry when its override expires.
+    #[must_use]
+    pub fn decision(&self, decided: Decision) -> Decision {
         match self.effect {
             Effect::Decides => decided,
             Effect::Allows => UNLIMITED,
-            Effect::Denies(until) => {
-                let left = until.map(|at| at.saturating_mul(1000).saturating_sub(now_ms).max(1));
-                let retry_after = left.map(Duration::from_millis);
-                Decision {
-                    allowed: self.limit.is_shadow(),
-                    limit: 0,
-                    remaining: 0,
-                    reset_after: retry_after.unwrap_or_default(),
-                    retry_after,
-                    shadowed: self.limit.is_shadow(),
-                }
-            }
+            Effect::Denies { lasts, .. } => Decision {
+                allowed: self.limit.is_shadow(),
+                limit: 0,
+                remaining: 0,
+                reset_after: lasts.unwrap_or_default(),
+                retry_after: lasts,
+                shadowed: self.limit.is_shadow(),
+            },
         }
     }
 }
@@ -149,7 +176,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(directory.path()).expect("a store");
         let overrides = Overrides::of(&store);
-        let at = |now: u64, name, key: &[u8]| overrides.apply(name, (b"n", key), limit(), || now);
+        let at =
+            |now: u64, name, key: &[u8]| overrides.apply_at(name, (b"n", key), limit(), || now);
         assert_eq!(at(0, Some("login"), b"k"), Applied::plain(limit()));
         put(&store, OverrideTarget::Namespace(b"n"), OverrideRule::Deny, None);
         put(&store, OverrideTarget::Limit(b"login"), OverrideRule::Count(50), Some(4_000_000_000));
@@ -165,12 +193,25 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(directory.path()).expect("a store");
         put(&store, OverrideTarget::Limit(b"a"), OverrideRule::Deny, Some(4_000_000_000));
-        let applied = |limit| Overrides::of(&store).apply(Some("a"), (b"n", b"k"), limit, || 0);
-        let denied = applied(limit()).decision(UNLIMITED, 3_999_999_998_500);
+        let overrides = Overrides::of(&store);
+        let now = || 3_999_999_998_500;
+        let applied = |limit| overrides.apply_at(Some("a"), (b"n", b"k"), limit, now);
+        let denied = applied(limit()).decision(UNLIMITED);
         assert_eq!(denied.retry_after, Some(Duration::from_millis(1500)));
         assert!(!denied.allowed);
-        let shadowed = applied(limit().shadow(true)).decision(UNLIMITED, 0);
+        let shadowed = applied(limit().shadow(true)).decision(UNLIMITED);
         assert!(shadowed.allowed && shadowed.shadowed);
         assert_eq!(applied(limit()).request(b"n", b"k", 0).cost, 1);
+    }
+
+    #[test]
+    fn usage_of_a_denied_key_counts_by_its_limit() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path()).expect("a store");
+        put(&store, OverrideTarget::Namespace(b"n"), OverrideRule::Deny, None);
+        let gcra = Limit::gcra(10, 10, Duration::from_secs(60)).expect("valid");
+        let applied = Overrides::of(&store).apply(None, (b"n", b"k"), gcra);
+        let usage = applied.usage(b"n", b"k", 0);
+        assert_eq!((usage.limit, usage.cost), (gcra, 0));
     }
 }

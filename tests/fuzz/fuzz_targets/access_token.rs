@@ -6,13 +6,17 @@ use kv_core::{
     SystemRow, Version,
 };
 use libfuzzer_sys::fuzz_target;
-use waypost::access::{Need, Scope, Scopes, Space, TokenText, bearer};
+use waypost::access::{Keys, Need, Scope, Scopes, Space, TokenText, bearer};
 
-const NEEDS: [Need<'_>; 3] = [
-    Need::Admin,
-    Need::KvWrite(Space { title: "t", id: Some(NamespaceId([7; 16])) }),
-    Need::Ratelimit(b"n"),
-];
+const SPACE: Space<'_> = Space {
+    named: "t",
+    title: Some("t"),
+    id: Some(NamespaceId([7; 16])),
+    keys: Keys::With("user:1"),
+};
+
+const NEEDS: [Need<'_>; 4] =
+    [Need::Admin, Need::KvWrite(SPACE), Need::Ratelimit(b"n"), Need::Override(b"n")];
 
 /// A token that is read has one text, and a hash of its own.
 fn check_token(token: &TokenText) {

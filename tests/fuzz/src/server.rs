@@ -13,8 +13,9 @@ use waypost::{
     api::rls::{Domains, Fields, Rls, parse},
     app::App,
     audit::AuditLog,
-    http::incoming::long_bodies,
     bounds::Bounds,
+    budget::Budget,
+    http::incoming::long_bodies,
     metrics::Metrics,
     rate_limits::{CurrentLimits, NamedLimits, RateLimits},
     router::Router,
@@ -52,6 +53,7 @@ pub fn app() -> Arc<App> {
     Arc::new(App {
         writes: Writes::new(store.clone(), Duration::from_secs(5), None),
         bounds: Bounds::default(),
+        budget: Budget::new(1 << 24),
         long_bodies: long_bodies(),
         store,
         gate: Gate::default(),

@@ -55,6 +55,11 @@ pub(super) struct Subject {
 }
 
 impl Subject {
+    /// Whether it is a limit that the configuration does not have any more.
+    pub(super) fn is_left_over(&self) -> bool {
+        self.is_limit && self.limit.is_none()
+    }
+
     /// The target of its overrides.
     pub(super) fn target(&self) -> OverrideTarget<'_> {
         match self.is_limit {
@@ -132,9 +137,11 @@ pub(super) fn subject(rates: &RateLimits, all: &LimitOverrides, name: &[u8]) -> 
         let (namespace, limit) = (named.namespace.as_bytes().into(), Some(named.limit));
         return Some(Subject { is_limit: true, name: name.into(), namespace, limit });
     }
-    let namespace = name.strip_prefix(NAMESPACE.as_bytes());
-    let namespace = namespace.or_else(|| rates.has_namespace(name).then_some(name));
     let has = |target| all.after(target, None).next().is_some();
+    let namespace = name.strip_prefix(NAMESPACE.as_bytes());
+    // The counters of a limit that was removed may be in a namespace of the same name: its overrides come first.
+    let is_left = || has(OverrideTarget::Limit(name));
+    let namespace = namespace.or_else(|| (rates.has_namespace(name) && !is_left()).then_some(name));
     match namespace {
         Some(namespace) => Some(Subject {
             is_limit: false,

@@ -114,7 +114,7 @@ fn run_all<'r>(rates: &'r RateLimits, checks: &[Resolved<'r, '_>]) -> Result<Out
     let mut decisions = decided.decisions.into_iter();
     let checked = checks.iter().zip(&requests).map(|(check, request)| {
         let decision = request.and_then(|_| decisions.next()).unwrap_or(UNLIMITED);
-        let decision = check.limit.decision(decision, rates.limiter().now_ms());
+        let decision = check.limit.decision(decision);
         check.count(rates, &decision);
         check.checked(decision)
     });
@@ -130,7 +130,7 @@ impl<'r> Resolved<'r, '_> {
         }
         let limiter = rates.limiter();
         let now = limiter.now_ms();
-        let decision = |decided| self.limit.decision(decided, now);
+        let decision = |decided| self.limit.decision(decided);
         match self.action {
             Action::Check(cost) => {
                 let decision = decision(limiter.check_at(now, &self.request(cost)));
@@ -139,17 +139,17 @@ impl<'r> Resolved<'r, '_> {
             }
             Action::Peek(cost) => self.checked(decision(limiter.peek_at(now, &self.request(cost)))),
             Action::Record(cost) => {
-                let decision = decision(limiter.record_at(now, &self.request(cost).cost(cost)));
+                let decision = decision(limiter.record_at(now, &self.usage(cost)));
                 // The usage has happened: nobody was denied.
                 self.tally.count(false, decision.shadowed);
                 self.checked(decision)
             }
             Action::Refund(cost) => {
-                limiter.refund(&self.request(cost));
+                limiter.refund(&self.usage(cost));
                 self.state(rates)
             }
             Action::Reset => {
-                limiter.reset(&self.request(1));
+                limiter.reset(&self.usage(1));
                 self.state(rates)
             }
         }
@@ -160,10 +160,15 @@ impl<'r> Resolved<'r, '_> {
         self.limit.request(&self.namespace, &self.key, cost)
     }
 
+    /// The request to the limiter that records usage or gives it back.
+    fn usage(&self, cost: u32) -> ratelimit::Request<'_> {
+        self.limit.usage(&self.namespace, &self.key, cost)
+    }
+
     /// The counter after a refund or reset, which always succeeds, whatever the counter is.
     fn state(&self, rates: &RateLimits) -> Checked<'r> {
         let decision = rates.limiter().peek(&self.request(0));
-        let decision = self.limit.decision(decision, rates.limiter().now_ms());
+        let decision = self.limit.decision(decision);
         self.checked(Decision { allowed: true, shadowed: false, ..decision })
     }
 
@@ -203,7 +208,7 @@ fn resolve<'r: 'a, 'a>(
     let key = check.key.unwrap_or_default();
     let name = named.map(|named| named.name.as_str());
     Ok(Resolved {
-        limit: rates.applied(name, (&namespace, &key), limit, || rates.limiter().now_ms()),
+        limit: rates.applied(name, (&namespace, &key), limit),
         namespace,
         key,
         action,

@@ -49,7 +49,7 @@ pub fn decide(
         rls.counts.unknown_domain();
         return Ok(response(vec![unmatched(); descriptors.len()]));
     };
-    let matched = AllMatched::new(tree, (descriptors, request.hits_addend), rates, now_ms);
+    let matched = AllMatched::new(tree, (descriptors, request.hits_addend), rates);
     let decisions = matched.check(rates.limiter(), now_ms);
     Ok(matched.answer(rls, rates, &decisions))
 }
@@ -71,14 +71,14 @@ impl AllMatched<'_> {
             .map(|limited| {
                 let request = self.request(limited);
                 let decision = match limited.effect {
-                    Effect::Record => record(limiter, now_ms, &request),
+                    Effect::Record => record(limiter, now_ms, &self.usage(limited)),
                     Effect::Look => limiter.peek_at(now_ms, &request),
                     Effect::Check | Effect::Refund => {
                         has_checks |= limited.effect == Effect::Check;
                         return None;
                     }
                 };
-                is_allowed &= decision.allowed;
+                is_allowed &= limited.decision(decision).allowed;
                 Some(decision)
             })
             .collect();
@@ -87,17 +87,16 @@ impl AllMatched<'_> {
         }
         for (limited, decision) in self.limited().zip(&mut decisions) {
             if limited.effect == Effect::Refund {
-                let request = self.request(limited);
                 if is_allowed {
-                    limiter.refund_at(now_ms, &request);
+                    limiter.refund_at(now_ms, &self.usage(limited));
                 }
                 // A refund is never over a limit, whatever the counter is.
-                let state = limiter.peek_at(now_ms, &request.cost(0));
+                let state = limiter.peek_at(now_ms, &self.request(limited).cost(0));
                 *decision = Some(Decision { allowed: true, shadowed: false, ..state });
             }
         }
         let decided = self.limited().zip(decisions.into_iter().flatten());
-        decided.map(|(limited, decision)| limited.decision(decision, now_ms)).collect()
+        decided.map(|(limited, decision)| limited.decision(decision)).collect()
     }
 
     /// Decides on the descriptors that count all together or not at all, and counts them if everything else

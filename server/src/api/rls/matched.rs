@@ -57,8 +57,8 @@ pub(super) struct Limited<'a> {
 
 impl Limited<'_> {
     /// The decision for the response, from that of the limiter. A refund is never over a limit.
-    pub(super) fn decision(&self, decided: Decision, now_ms: u64) -> Decision {
-        let decision = self.limit.decision(decided, now_ms);
+    pub(super) fn decision(&self, decided: Decision) -> Decision {
+        let decision = self.limit.decision(decided);
         match self.effect {
             Effect::Refund => Decision { allowed: true, shadowed: false, ..decision },
             Effect::Check | Effect::Look | Effect::Record => decision,
@@ -80,7 +80,6 @@ impl<'a> AllMatched<'a> {
         tree: &'a Tree,
         (all, hits): (&[RateLimitDescriptor], u32),
         rates: &RateLimits,
-        now_ms: u64,
     ) -> AllMatched<'a> {
         let mut keys = Vec::new();
         let mut matched = Vec::with_capacity(all.len());
@@ -88,7 +87,7 @@ impl<'a> AllMatched<'a> {
             let mut one = match_one(tree, descriptor, hits, &mut keys);
             if let Matched::Limited(limited) = &mut one {
                 let counter = (tree.namespace.as_bytes(), &keys[limited.key.clone()]);
-                limited.limit = rates.applied(None, counter, limited.limit.limit(), || now_ms);
+                limited.limit = rates.applied(None, counter, limited.limit.limit());
                 if limited.limit.is_unlimited() {
                     one = Matched::Unlimited(limited.rule);
                 }
@@ -117,6 +116,12 @@ impl<'a> AllMatched<'a> {
     pub(super) fn request(&self, limited: &Limited<'_>) -> Request<'_> {
         let key = &self.keys[limited.key.clone()];
         limited.limit.request(self.tree.namespace.as_bytes(), key, limited.cost)
+    }
+
+    /// Returns the request of a descriptor that records usage or gives it back.
+    pub(super) fn usage(&self, limited: &Limited<'_>) -> Request<'_> {
+        let key = &self.keys[limited.key.clone()];
+        limited.limit.usage(self.tree.namespace.as_bytes(), key, limited.cost)
     }
 }
 

@@ -38,6 +38,9 @@ impl FromStr for RedisUrl {
         const FORM: &str =
             "write redis://HOST:PORT/DATABASE; the password may be in the variable REDISCLI_AUTH";
         let uri: Uri = text.parse().map_err(|_not_one| FORM)?;
+        if uri.scheme_str() != Some("redis") {
+            return Err(FORM);
+        }
         let authority = uri.authority().filter(|_| uri.query().is_none()).ok_or(FORM)?;
         let user_info = authority.as_str().rsplit_once('@').map_or("", |(user, _)| user);
         let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
