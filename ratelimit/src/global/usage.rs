@@ -69,9 +69,12 @@ pub(crate) struct Counter {
     pub(crate) counts: [u32; 2],
 }
 
+/// What the counters of a section share: the process that counted, the limit, and the number of the window.
+type Shared = (u64, Kind, u64);
+
 /// Collects counters, and encodes them.
 #[derive(Debug, Default)]
-pub(super) struct Pieces(BTreeMap<(u64, Kind, u64), Vec<(u64, [u32; 2])>>);
+pub(super) struct Pieces(BTreeMap<Shared, Vec<(u64, [u32; 2])>>);
 
 impl Pieces {
     pub(super) fn add(&mut self, replica: u64, kind: Kind, window: u64, counter: (u64, [u32; 2])) {
@@ -117,7 +120,7 @@ fn put_section<'a>(
     put_varint(piece, kind.period);
     put_varint(piece, u64::from(kind.count));
     let (fixed, guest) = (u8::from(kind.is_fixed), u8::from(kind.is_guest));
-    piece.push(fixed * FIXED | guest * GUEST);
+    piece.push((fixed * FIXED) | (guest * GUEST));
     put_varint(piece, window);
     put_varint(piece, count as u64);
     piece.append(&mut bytes);
@@ -159,7 +162,7 @@ fn take_section(rest: &mut &[u8]) -> Result<Section, UsageError> {
     {
         return Err(UsageError::Number);
     }
-    let many = usize::try_from(many).map_err(|_| UsageError::Number)?;
+    let many = usize::try_from(many).map_err(|_too_large| UsageError::Number)?;
     if many > rest.len() / COUNTER_BYTES {
         return Err(UsageError::CutShort);
     }
@@ -178,7 +181,7 @@ fn take_u64(rest: &mut &[u8]) -> Result<u64, UsageError> {
 }
 
 fn take_u32(rest: &mut &[u8]) -> Result<u32, UsageError> {
-    u32::try_from(take_varint(rest)?).map_err(|_| UsageError::Number)
+    u32::try_from(take_varint(rest)?).map_err(|_too_large| UsageError::Number)
 }
 
 fn take_varint(rest: &mut &[u8]) -> Result<u64, UsageError> {

@@ -145,7 +145,8 @@ impl<C: Clock> Builder<C> {
     ) -> Result<Limiter<C>, RestoreError> {
         let (slots, budget) = self.split();
         let restored = save::restore(slots, self.guests, self.global.is_some(), pieces)?;
-        let globals = self.globals(&restored.table, budget).map_err(|_| RestoreError::Random)?;
+        let globals =
+            self.globals(&restored.table, budget).map_err(|_no_secret| RestoreError::Random)?;
         let ahead_ms = restored.saved_ms.saturating_sub(self.clock.now_ms());
         Ok(Limiter {
             clock: self.clock,

@@ -119,7 +119,11 @@ fn values_and_deletes_in_turn_never_use_up_the_reserve() {
             store.delete(namespace, format!("a{}", rng.index(filled))).unwrap();
         }
         for i in 0..filled / 8 {
-            match store.put(namespace, format!("a{}", rng.index(filled)), vec![i as u8; 3000]) {
+            match store.put(
+                namespace,
+                format!("a{}", rng.index(filled)),
+                vec![u8::try_from(i % 256).unwrap(); 3000],
+            ) {
                 Ok(_) | Err(WriteError::DiskFull) => {}
                 Err(error) => panic!("{error}"),
             }

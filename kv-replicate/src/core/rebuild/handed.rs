@@ -43,13 +43,11 @@ impl Rebuild {
     pub(in crate::core) fn kept(&mut self, cx: &mut Context<'_>, id: u64, is_kept: bool) {
         let answered = self.handed.iter().position(|handed| handed.id == id);
         match answered.map(|at| self.handed.swap_remove(at)) {
-            Some(Handed { from, places, source, .. }) if is_kept => {
-                if self.compared_with() == Some(from) {
-                    cx.out.drop_unknown(places, source);
-                }
+            Some(_) if !is_kept => self.not_before = cx.local.mono() + NOT_KEPT_AFTER,
+            Some(Handed { from, places, source, .. }) if self.compared_with() == Some(from) => {
+                cx.out.drop_unknown(places, source);
             }
-            Some(_) => self.not_before = cx.local.mono() + NOT_KEPT_AFTER,
-            None => {}
+            _ => {}
         }
     }
 }
