@@ -49,6 +49,8 @@ impl LogFile {
     }
 
     /// Writes a line.
+    ///
+    /// Never blocks. If [`MAX_WAITING`] tasks wait, the line is lost, and the log of the server reports it.
     pub(super) fn write(&self, line: Vec<u8>) {
         if self.sender.try_send(Task::Line(line)).is_err() {
             tracing::error!(
@@ -65,6 +67,8 @@ impl LogFile {
     }
 
     /// Waits until all lines are written.
+    ///
+    /// Blocks the calling thread for as long as the disk hangs. A second call returns at once.
     pub(super) fn close(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return };

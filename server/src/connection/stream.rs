@@ -53,6 +53,8 @@ impl<S> Observed<S> {
     }
 
     /// Replaces what hyper writes if it refuses a request. hyper writes that in one piece.
+    ///
+    /// Returns whether it did; `written` must then be reported as sent, and `refusal` is sent by later polls.
     fn replaces_refusal(&mut self, written: &[u8]) -> bool {
         if !self.activity.is_between_requests() || self.activity.requests() != self.answered {
             return false;

@@ -102,6 +102,8 @@ pub fn check_cache_ttl(seconds: &str) -> Result<(), Invalid> {
 
 /// Reads an integer: digits, with or without a `-` before them. An overflow becomes the largest or
 /// smallest number.
+///
+/// Nothing else is accepted: no `+`, no space, no fraction and no exponent. None if the text is not an integer.
 #[must_use]
 pub fn integer(text: &str) -> Option<i128> {
     let digits = text.strip_prefix('-').unwrap_or(text);

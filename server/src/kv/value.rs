@@ -5,6 +5,8 @@ use http::{HeaderValue, Response, header};
 use crate::http::{Body, stream};
 
 /// The response with a value; without its body, for a HEAD.
+///
+/// A HEAD gets `Content-Length` explicitly, because its empty body does not show the length of the value.
 #[must_use]
 pub fn response(value: kv_core::Body, is_head: bool) -> Response<Body> {
     let length = value.len();

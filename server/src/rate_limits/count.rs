@@ -9,6 +9,9 @@ use serde::{
 };
 
 /// Reads a count that may be left out.
+///
+/// # Errors
+/// If it is not a whole number from 0 to `u32::MAX`. The error names `field`.
 pub(crate) fn count<'de, D: Deserializer<'de>>(
     field: &'static str,
     deserializer: D,

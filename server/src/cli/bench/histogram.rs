@@ -17,6 +17,8 @@ pub(super) struct Histogram {
 }
 
 /// The bucket of a time in microseconds.
+///
+/// Times below [`PARTS`] have a bucket each.
 fn bucket(us: u64) -> usize {
     if us < PARTS {
         return usize::try_from(us).unwrap_or(usize::MAX);
@@ -71,6 +73,8 @@ impl Histogram {
     }
 
     /// The time that so many of 1000 requests do not exceed.
+    ///
+    /// It is the upper end of a bucket, and never more than the longest time; zero if no time was counted.
     pub(super) fn permille(&self, permille: u64) -> Duration {
         let rank = (self.count * permille).div_ceil(1000).max(1);
         let mut below = 0;

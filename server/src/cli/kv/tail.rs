@@ -19,6 +19,9 @@ pub(super) struct Keyed {
 
 /// Cuts off what follows the last end of a line, and returns the last line; none if there is no whole line. The file is then
 /// written at its end.
+///
+/// # Errors
+/// If the file can't be read, truncated or positioned.
 pub(super) fn keep_whole_lines(file: &mut File) -> io::Result<Option<Vec<u8>>> {
     let length = file.metadata()?.len();
     let end = after_newline(file, length)?;

@@ -127,6 +127,8 @@ fn pattern(prefix: &str) -> String {
 
 impl Database<'_> {
     /// Authenticates and selects the database. Returns the id of the process.
+    ///
+    /// The id is empty if the server does not reveal it.
     fn begin(&mut self, url: &RedisUrl) -> io::Result<String> {
         let variable = || environment(PASSWORD).map(|text| text.to_string_lossy().into_owned());
         if let Some(password) = url.password.clone().or_else(variable) {

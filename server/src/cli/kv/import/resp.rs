@@ -53,6 +53,12 @@ impl Connection {
     }
 
     /// Sends several commands, and reads a reply to each.
+    ///
+    /// All commands are written before the first reply is read. An error of a command is a [`Reply::Error`] at its
+    /// place, and the replies after it are still read.
+    ///
+    /// # Errors
+    /// If the connection fails, or a reply is not RESP2 or exceeds a bound.
     pub(super) fn pipeline(&mut self, commands: &[Vec<&[u8]>]) -> io::Result<Vec<Reply>> {
         let mut bytes = Vec::new();
         for command in commands {
