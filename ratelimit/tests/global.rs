@@ -304,7 +304,7 @@ impl World {
         for _ in 0..steps {
             self.now += STEP_MS;
             self.deliver();
-            if self.now % TICK_MS == 0 {
+            if self.now.is_multiple_of(TICK_MS) {
                 (0..self.locations.len()).for_each(|at| self.report(at));
             }
             match self.random.below(600) {

@@ -49,6 +49,8 @@ pub struct Budget {
     accounts: Mutex<Accounts>,
 }
 
+/// The connections that are open. The lock is held when one opens or closes and for a search, not for each byte: charges are
+/// atomic counts.
 #[derive(Debug, Default)]
 struct Accounts {
     /// The number of the next connection.

@@ -15,85 +15,117 @@ fn bounds(unit: CalendarUnit, zone: &str, at: &str) -> (String, String) {
     (show(begin).to_string(), show(ms(at) + window.to_end_ms).to_string())
 }
 
+/// A unit, a zone, a time, and when its window begins and ends.
+const WINDOWS: [(CalendarUnit, &str, &str, &str, &str); 14] = [
+    (
+        CalendarUnit::Day,
+        "UTC",
+        "2026-12-01T13:00:00Z",
+        "2026-12-01T00:00:00Z",
+        "2026-12-02T00:00:00Z",
+    ),
+    // Clocks go forward: 23 hours.
+    (
+        CalendarUnit::Day,
+        "Europe/Berlin",
+        "2026-03-29T12:00:00Z",
+        "2026-03-28T23:00:00Z",
+        "2026-03-29T22:00:00Z",
+    ),
+    // Clocks go back: 25 hours.
+    (
+        CalendarUnit::Day,
+        "Europe/Berlin",
+        "2026-10-25T12:00:00Z",
+        "2026-10-24T22:00:00Z",
+        "2026-10-25T23:00:00Z",
+    ),
+    (
+        CalendarUnit::Month,
+        "UTC",
+        "2028-02-29T23:59:59.999Z",
+        "2028-02-01T00:00:00Z",
+        "2028-03-01T00:00:00Z",
+    ),
+    (
+        CalendarUnit::Month,
+        "UTC",
+        "2027-02-28T23:59:59Z",
+        "2027-02-01T00:00:00Z",
+        "2027-03-01T00:00:00Z",
+    ),
+    // The month of March begins in winter and ends in summer.
+    (
+        CalendarUnit::Month,
+        "Europe/Berlin",
+        "2026-03-01T00:00:00Z",
+        "2026-02-28T23:00:00Z",
+        "2026-03-31T22:00:00Z",
+    ),
+    (
+        CalendarUnit::Month,
+        "America/New_York",
+        "2026-12-01T04:59:59Z",
+        "2026-11-01T04:00:00Z",
+        "2026-12-01T05:00:00Z",
+    ),
+    (
+        CalendarUnit::Year,
+        "Asia/Kolkata",
+        "2026-12-31T18:29:59Z",
+        "2025-12-31T18:30:00Z",
+        "2026-12-31T18:30:00Z",
+    ),
+    (
+        CalendarUnit::Year,
+        "UTC",
+        "2028-06-01T00:00:00Z",
+        "2028-01-01T00:00:00Z",
+        "2029-01-01T00:00:00Z",
+    ),
+    (
+        CalendarUnit::Week,
+        "UTC",
+        "2026-12-06T23:00:00Z",
+        "2026-11-30T00:00:00Z",
+        "2026-12-07T00:00:00Z",
+    ),
+    (
+        CalendarUnit::Week,
+        "Pacific/Auckland",
+        "2026-12-06T11:00:00Z",
+        "2026-12-06T11:00:00Z",
+        "2026-12-13T11:00:00Z",
+    ),
+    // Clocks skip midnight: the day begins at one o'clock.
+    (
+        CalendarUnit::Day,
+        "America/Sao_Paulo",
+        "2018-11-04T12:00:00Z",
+        "2018-11-04T03:00:00Z",
+        "2018-11-05T02:00:00Z",
+    ),
+    // Midnight comes twice: the day begins with the first.
+    (
+        CalendarUnit::Day,
+        "America/Havana",
+        "2018-11-04T12:00:00Z",
+        "2018-11-04T04:00:00Z",
+        "2018-11-05T05:00:00Z",
+    ),
+    // The zone skipped December 30.
+    (
+        CalendarUnit::Day,
+        "Pacific/Apia",
+        "2011-12-30T09:00:00Z",
+        "2011-12-29T10:00:00Z",
+        "2011-12-30T10:00:00Z",
+    ),
+];
+
 #[test]
 fn windows_begin_and_end_where_the_calendar_of_the_zone_says() {
-    use CalendarUnit::{Day, Month, Week, Year};
-    for (unit, zone, at, begin, end) in [
-        (Day, "UTC", "2026-12-01T13:00:00Z", "2026-12-01T00:00:00Z", "2026-12-02T00:00:00Z"),
-        // Clocks go forward: 23 hours.
-        (
-            Day,
-            "Europe/Berlin",
-            "2026-03-29T12:00:00Z",
-            "2026-03-28T23:00:00Z",
-            "2026-03-29T22:00:00Z",
-        ),
-        // Clocks go back: 25 hours.
-        (
-            Day,
-            "Europe/Berlin",
-            "2026-10-25T12:00:00Z",
-            "2026-10-24T22:00:00Z",
-            "2026-10-25T23:00:00Z",
-        ),
-        (Month, "UTC", "2028-02-29T23:59:59.999Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
-        (Month, "UTC", "2027-02-28T23:59:59Z", "2027-02-01T00:00:00Z", "2027-03-01T00:00:00Z"),
-        // The month of March begins in winter and ends in summer.
-        (
-            Month,
-            "Europe/Berlin",
-            "2026-03-01T00:00:00Z",
-            "2026-02-28T23:00:00Z",
-            "2026-03-31T22:00:00Z",
-        ),
-        (
-            Month,
-            "America/New_York",
-            "2026-12-01T04:59:59Z",
-            "2026-11-01T04:00:00Z",
-            "2026-12-01T05:00:00Z",
-        ),
-        (
-            Year,
-            "Asia/Kolkata",
-            "2026-12-31T18:29:59Z",
-            "2025-12-31T18:30:00Z",
-            "2026-12-31T18:30:00Z",
-        ),
-        (Year, "UTC", "2028-06-01T00:00:00Z", "2028-01-01T00:00:00Z", "2029-01-01T00:00:00Z"),
-        (Week, "UTC", "2026-12-06T23:00:00Z", "2026-11-30T00:00:00Z", "2026-12-07T00:00:00Z"),
-        (
-            Week,
-            "Pacific/Auckland",
-            "2026-12-06T11:00:00Z",
-            "2026-12-06T11:00:00Z",
-            "2026-12-13T11:00:00Z",
-        ),
-        // Clocks skip midnight: the day begins at one o'clock.
-        (
-            Day,
-            "America/Sao_Paulo",
-            "2018-11-04T12:00:00Z",
-            "2018-11-04T03:00:00Z",
-            "2018-11-05T02:00:00Z",
-        ),
-        // Midnight comes twice: the day begins with the first.
-        (
-            Day,
-            "America/Havana",
-            "2018-11-04T12:00:00Z",
-            "2018-11-04T04:00:00Z",
-            "2018-11-05T05:00:00Z",
-        ),
-        // The zone skipped December 30.
-        (
-            Day,
-            "Pacific/Apia",
-            "2011-12-30T09:00:00Z",
-            "2011-12-29T10:00:00Z",
-            "2011-12-30T10:00:00Z",
-        ),
-    ] {
+    for (unit, zone, at, begin, end) in WINDOWS {
         let found = bounds(unit, zone, at);
         assert_eq!(found, (begin.to_owned(), end.to_owned()), "{unit} {zone} {at}");
     }

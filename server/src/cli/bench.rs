@@ -1,4 +1,8 @@
 //! `waypost bench`: a small load generator.
+//!
+//! Percentiles come from a histogram with a bounded relative error (`histogram`). With a rate, a request that waits for its
+//! connection counts from when it was due: else a server that stalls would be asked less, and its stall would hide in one time
+//! (coordinated omission).
 
 use std::{
     io::{self, Write as _},
@@ -177,7 +181,7 @@ impl Choice {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        u32::try_from((self.0 >> 32) * u64::from(most) >> 32).unwrap_or(0)
+        u32::try_from(((self.0 >> 32) * u64::from(most)) >> 32).unwrap_or(0)
     }
 }
 

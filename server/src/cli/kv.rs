@@ -1,4 +1,16 @@
 //! `waypost kv`: get, put, delete, list, import and export keys.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `get`, `put`, `delete`, `list` | a command each |
+//! | `export`, `line`, `tail` | entries as lines of JSON, and where such a file ends |
+//! | `import` | the sources, and the batches that go to the server |
+//! | `connect` | the server and the namespace of a command |
+//! | `progress` | what a person sees meanwhile |
+//! | `error` | why a command failed, and what is left |
+//!
+//! The commands use the server over its REST API, through the crate `waypost-client`, as any program does: they know nothing
+//! of the data directory.
 
 use clap::{Args, Subcommand};
 use tokio::runtime;

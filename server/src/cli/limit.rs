@@ -1,4 +1,7 @@
 //! `waypost limit`: check limits, override them for single keys, and see which keys are denied, on a running server.
+//!
+//! `check`, `peek` and `reset` are calls of `/ratelimit`, as an application makes them; the rest are calls of `/v1/limits`.
+//! A denial is no error: it is printed, and the exit code is 3, so that a script can tell it from a failed command.
 
 mod overrides;
 mod used;

@@ -129,7 +129,6 @@ impl Applied {
     }
 
     /// The decision for the caller, from that of the limiter. A key that is denied may retry when its override expires.
-    #[must_use]
     pub fn decision(&self, decided: Decision) -> Decision {
         match self.effect {
             Effect::Decides => decided,

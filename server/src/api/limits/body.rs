@@ -85,7 +85,7 @@ impl NewOverride {
     }
 }
 
-/// Reads a number of seconds, or a text with a unit.
+/// Reads a number of seconds, or a text with a unit. Parts of a second are cut off.
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     const EXPECTED: &str = "a whole number of seconds, or a text such as \"12h\"";
     let read = |text: &str| humantime::parse_duration(text).ok().map(|time| time.as_secs());

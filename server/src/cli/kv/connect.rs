@@ -1,4 +1,7 @@
 //! The namespace that a command uses.
+//!
+//! A command does not look for the namespace first: its first call names it by title or id, and the server's error says that
+//! there is none. The token is read here, and is sent over TLS, a unix socket or to this machine only.
 
 use std::time::Duration;
 

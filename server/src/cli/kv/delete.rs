@@ -1,4 +1,8 @@
 //! `waypost kv delete`.
+//!
+//! Keys that are named are deleted with bulk calls. With a prefix, the keys are listed page by page, and each page is deleted
+//! once it has been read: a command that is interrupted has deleted the first keys, and the same command deletes the rest. The
+//! question for confirmation comes before the first deletion, and never with `--dry-run`.
 
 use std::io::Write as _;
 

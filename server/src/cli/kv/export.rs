@@ -1,4 +1,8 @@
 //! `waypost kv export`.
+//!
+//! The entries come page by page, in the order of their keys, and each becomes a line when its value is here. The last whole line
+//! of a file thus says how far an export is: `--resume` cuts off what follows it, and lists on from its key. No other state is
+//! needed.
 
 use std::{
     fs::{File, OpenOptions},

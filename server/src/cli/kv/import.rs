@@ -1,4 +1,11 @@
 //! `waypost kv import`.
+//!
+//! A source reads on a thread of its own, because files and Redis block, and fills batches; the writer sends them with bulk
+//! puts. One batch at most waits between them, so that memory stays flat whatever the size of the source.
+//!
+//! An import is a sequence of puts of whole entries: to do a part of it again changes nothing. The file of `--resume` names a
+//! position only once the server has acknowledged everything before it, so that an import which continues after a kill leaves no
+//! hole; a few entries may be put twice.
 
 use std::{
     fs::File,

@@ -1,4 +1,7 @@
 //! `waypost kv list`.
+//!
+//! Keys are printed as they come, a line each, so that a pipe into `head` ends the command early. Control characters
+//! in them are escaped; `--json` prints exact keys.
 
 use std::io::Write as _;
 

@@ -1,18 +1,14 @@
 //! Import and export: between servers, files and directories, also after a kill.
 
-use std::{
-    fs,
-    io::Write as _,
-    path::Path,
-    process::Stdio,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, io::Write as _, path::Path, process::Stdio};
 
 use tempfile::TempDir;
 
 use super::{failed, kv, kv_with, printed, start};
-use crate::process::{PATIENCE, Server, waypost};
+use crate::{
+    cluster::eventually,
+    process::{Server, waypost},
+};
 
 /// Puts entries of all kinds, and returns the export of them.
 fn fill(server: &Server) -> String {
@@ -21,7 +17,10 @@ fn fill(server: &Server) -> String {
         r#"{"key":"a","value":"text"}"#.to_owned(),
         r#"{"key":"b/é \"\\\n%25","value":"","metadata":{"n":123456789012345678901234567890,"é":[1.50,null]}}"#.into(),
         r#"{"key":"bytes","value":"//4A","base64":true,"expiration":7000000000}"#.into(),
-        format!("{{\"key\":\"large\",\"value\":{},\"metadata\":1}}", serde_json::to_string(&large).unwrap()),
+        format!(
+            r#"{{"key":"large","value":{},"metadata":1}}"#,
+            serde_json::Value::from(large.as_str())
+        ),
     ];
     let many =
         (0..2500).map(|number| format!(r#"{{"key":"many:{number:05}","value":"{number}"}}"#));
@@ -153,11 +152,9 @@ fn an_import_continues_after_a_kill_without_a_duplicate_or_a_hole() {
     stdin.write_all(first.as_bytes()).unwrap();
     stdin.flush().unwrap();
     // Two batches are full, and the third one waits for more.
-    let begun = Instant::now();
-    while !fs::read_to_string(&state).is_ok_and(|text| text.contains(r#""items":2000"#)) {
-        assert!(begun.elapsed() < PATIENCE, "{:?}", fs::read_to_string(&state));
-        thread::sleep(Duration::from_millis(5));
-    }
+    eventually("two batches are imported", || {
+        fs::read_to_string(&state).is_ok_and(|text| text.contains(r#""items":2000"#))
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(printed(kv(&server, &["list", "n"])).lines().count(), 2000);

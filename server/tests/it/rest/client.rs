@@ -28,7 +28,7 @@ fn the_client_gets_what_it_puts() {
             let made = client.create_namespace("se/ss ions").await.unwrap();
             let taken = client.create_namespace("se/ss ions").await.unwrap_err();
             assert_eq!((taken.code(), taken.is_retryable()), (Some(10014), false));
-            assert_eq!(client.namespaces().await.unwrap(), [made.clone()]);
+            assert_eq!(client.namespaces().await.unwrap(), std::slice::from_ref(&made));
 
             let (keys, by_title) = (client.namespace(&made.id), client.namespace("se/ss ions"));
             by_title.put("t", "1", Attributes::default()).await.unwrap();
@@ -78,7 +78,7 @@ fn the_client_writes_in_bulk_and_lists_pages() {
         let keys = client.namespace(&id);
         let pair = |number: usize| Pair {
             key: format!("k{number:04}"),
-            value: if number % 2 == 0 {
+            value: if number.is_multiple_of(2) {
                 Bytes::from("text")
             } else {
                 Bytes::from(&b"\xff\xfe"[..])

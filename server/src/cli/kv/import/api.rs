@@ -1,4 +1,7 @@
 //! A namespace of any server that speaks Cloudflare's API v4.
+//!
+//! It is read page by page, with the values of a page at the same time. What another client deletes between the list and
+//! the get of its value is left out; what it puts is imported as it is then.
 
 use bytes::Bytes;
 use tokio::{runtime::Runtime, task::JoinSet};

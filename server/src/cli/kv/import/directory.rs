@@ -1,4 +1,8 @@
 //! A directory of files: a file is an entry, whose key is its path with `/`.
+//!
+//! Files are read in the order of their keys, not in that of the disk: a resumed import then continues behind a key, whatever
+//! files came or went meanwhile. Links to files are followed. Those to directories are not, because they could lead back. A name
+//! that is not UTF-8 and a file that is longer than a value may be are counted as refused, and the others are imported.
 
 use std::{
     ffi::OsString,
@@ -72,7 +76,10 @@ fn walk(walk_: &Walk<'_>, directory: &Path, above: &str, feed: &mut Feed) -> Res
     Ok(())
 }
 
-/// Reads a file.
+/// Reads a file as an entry without metadata and expiry. It is read as a whole, one byte further than a value may be.
+///
+/// # Errors
+/// If it can't be read. The import ends, and can be resumed at this file.
 fn file(path: &Path, key: String, feed: &mut Feed) -> Result<(), Stop> {
     let mut value = Vec::new();
     let read =

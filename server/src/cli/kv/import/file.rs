@@ -25,15 +25,21 @@ const MAX_LINE_BYTES: u64 = 160 << 20;
 /// An entry, as it is written.
 #[derive(Deserialize)]
 struct Item<'a> {
+    /// The key.
     key: String,
+    /// The value, as text or base64.
     #[serde(borrow)]
     value: Cow<'a, str>,
+    /// Whether the value is base64; text by default.
     #[serde(default)]
     base64: Option<bool>,
+    /// When it expires, in Unix seconds. Wrangler's files may have a fraction.
     #[serde(default)]
     expiration: Option<f64>,
+    /// In how many seconds it expires, counted from the moment of the import.
     #[serde(default)]
     expiration_ttl: Option<f64>,
+    /// Its metadata, as it is written.
     #[serde(default)]
     metadata: Option<Box<RawValue>>,
 }

@@ -1,4 +1,11 @@
 //! A Redis server: its strings, with their expiries.
+//!
+//! The keys come from SCAN, which returns every key that exists during the whole import, some of them twice. A page of keys costs
+//! three round trips: SCAN, then lengths and times to live, then the values. A key that changes between them is read as it is then, and
+//! one that is deleted is left out. Values that are not strings are counted, and left out.
+//!
+//! A cursor of SCAN is valid in one process only: a resumed import begins with the first key if the server was restarted, which
+//! `run_id` of INFO shows.
 
 use std::{io, str::FromStr};
 
@@ -24,10 +31,15 @@ const PASSWORD: &str = "REDISCLI_AUTH";
 /// The address of a database: `redis://USER:PASSWORD@HOST:PORT/DATABASE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RedisUrl {
+    /// The host, without the brackets of an IPv6 address.
     host: String,
+    /// The port; 6379 by default.
     port: u16,
+    /// The user of Redis' access lists; none for its default user.
     user: Option<String>,
+    /// The password. It is in no error and no file.
     password: Option<String>,
+    /// The number of the database, for `SELECT`.
     database: u32,
 }
 
