@@ -23,13 +23,16 @@ fn a_descriptor_has_the_limit_of_its_override_until_it_expires() {
     let directory = tempfile::tempdir().expect("a directory");
     let (store, mut site) = site(directory.path());
     assert_eq!(site.allowed("user=a"), 2);
-    let ends = site.now_ms / 1000 + 30;
+    let ends = store.now_ms() / 1000 + 3600;
     set(&store, "user=a,", OverrideRule::Count(5), Some(ends));
     assert_eq!(site.allowed("user=a"), 3);
     let limit = site.hit("user=a").current_limit.expect("a limit applied");
     assert_eq!(limit.requests_per_unit, 5);
     assert_eq!(site.allowed("user=b"), 2);
-    site.now_ms = ends * 1000;
+    // It ends by the clock of the cluster, and that of the limiter is ahead.
+    site.now_ms = (ends + 3600) * 1000;
+    assert_eq!(site.allowed("user=a"), 5);
+    set(&store, "user=a,", OverrideRule::Count(5), Some(store.now_ms() / 1000 - 1));
     let denied = site.hit("user=a");
     assert_eq!(denied.code, OVER);
     assert_eq!(denied.current_limit.expect("a limit applied").requests_per_unit, 2);
